@@ -19,7 +19,7 @@ use crate::event::{Deadline, DeadlineKind};
 use crate::frame::Transmit;
 use crate::id::{OwnerId, SocketId};
 use crate::ip::protocol;
-use crate::network::{Delivery, IcmpOutcome, NetworkError, NetworkErrorKind, Reception};
+use crate::network::{Datagram, Delivery, IcmpOutcome, NetworkError, NetworkErrorKind, Reception};
 use crate::rng::Rng;
 use crate::stats::Stats;
 use crate::steering::Share;
@@ -52,11 +52,16 @@ macro_rules! rooms {
                 }
             }
 
-            /// Tells every kind of a delivery. Whether a socket took it. It costs nothing for kinds
-            /// that take none: each is called by its type.
+            /// Tells every kind of a packet for a transport. Whether a socket took it. This costs
+            /// nothing for kinds that take none: each is called by its type.
             #[inline]
-            fn on_delivery(&mut self, env: &mut Env<'_>, delivery: &Delivery) -> bool {
-                [$(self.$room.on_delivery(env, delivery),)*].contains(&true)
+            fn on_datagram(&mut self, env: &mut Env<'_>, datagram: &Datagram) -> bool {
+                [$(self.$room.on_datagram(env, datagram),)*].contains(&true)
+            }
+
+            /// Tells every kind of an ICMP message. Whether a socket took it.
+            fn on_icmp(&mut self, env: &mut Env<'_>, message: &Datagram, outcome: &IcmpOutcome) -> bool {
+                [$(self.$room.on_icmp(env, message, outcome),)*].contains(&true)
             }
 
             /// Tells every kind of an error. Whether it is about a packet of one of the sockets.
@@ -124,44 +129,43 @@ impl Sockets {
 impl Kinds {
     /// Delivers the result of a received frame or packet to the sockets, or counts the drop.
     pub(crate) fn handle_reception(&mut self, env: &mut Env<'_>, received: Reception) {
-        let is_taken = self.on_reception(env, &received);
         match received {
-            Ok(Some(delivery)) => self.handle_delivery(env, delivery, is_taken),
+            Ok(Some(delivery)) => self.handle_delivery(env, delivery),
             Ok(None) => {}
             Err(reason) => env.ctx.count_drop(reason),
         }
     }
 
-    /// Tells every kind of what was received. Returns whether a socket took it.
-    #[inline]
-    fn on_reception(&mut self, env: &mut Env<'_>, received: &Reception) -> bool {
-        matches!(received, Ok(Some(delivery)) if self.on_delivery(env, delivery))
-    }
-
     /// Hands a delivery to its transport. What has none is dropped, unless a socket has taken it.
-    fn handle_delivery(&mut self, env: &mut Env<'_>, delivery: Delivery, is_taken: bool) {
+    fn handle_delivery(&mut self, env: &mut Env<'_>, delivery: Delivery) {
         match delivery {
-            Delivery::Datagram(datagram) => match datagram.protocol {
-                protocol::TCP => self.tcp.handle_segment(env, datagram),
-                protocol::UDP => self.udp.handle_datagram(env, datagram),
-                _ if is_taken => {}
-                _ => {
-                    env.ctx.count_drop(DropReason::UnknownProtocol);
-                    let kind = NetworkErrorKind::ProtocolUnreachable;
-                    env.network.send_unreachable(&mut env.ctx, &datagram, kind);
-                }
-            },
-            Delivery::Icmp { outcome, .. } => match outcome {
-                IcmpOutcome::EchoReply if !is_taken => env.ctx.count_drop(DropReason::UnknownIcmp),
-                IcmpOutcome::EchoReply | IcmpOutcome::Done => {}
-                IcmpOutcome::Error(error) => {
-                    if self.handle_network_error(env, &error) {
-                        env.ctx.stats.icmp.errors_received += 1;
-                    } else {
-                        env.ctx.count_drop(DropReason::UnmatchedIcmpError);
+            Delivery::Datagram(datagram) => {
+                let is_taken = self.on_datagram(env, &datagram);
+                match datagram.protocol {
+                    protocol::TCP => self.tcp.handle_segment(env, datagram),
+                    protocol::UDP => self.udp.handle_datagram(env, datagram),
+                    _ if is_taken => {}
+                    _ => {
+                        env.ctx.count_drop(DropReason::UnknownProtocol);
+                        let kind = NetworkErrorKind::ProtocolUnreachable;
+                        env.network.send_unreachable(&mut env.ctx, &datagram, kind);
                     }
                 }
-            },
+            }
+            Delivery::Icmp { message, outcome } => {
+                let is_taken = self.on_icmp(env, &message, &outcome);
+                match outcome {
+                    IcmpOutcome::EchoReply if !is_taken => env.ctx.count_drop(DropReason::UnknownIcmp),
+                    IcmpOutcome::EchoReply | IcmpOutcome::Done => {}
+                    IcmpOutcome::Error(error) => {
+                        if self.handle_network_error(env, &error) {
+                            env.ctx.stats.icmp.errors_received += 1;
+                        } else {
+                            env.ctx.count_drop(DropReason::UnmatchedIcmpError);
+                        }
+                    }
+                }
+            }
             // No packet came in with it; the packet that it is about is counted.
             Delivery::Error(error) => {
                 self.handle_network_error(env, &error);
@@ -173,14 +177,14 @@ impl Kinds {
     /// [`finish_joining`](Kinds::finish_joining). Returns whether any segment waits to be joined
     /// with the next one.
     pub(crate) fn join_reception(&mut self, env: &mut Env<'_>, received: Reception) -> bool {
-        let is_taken = self.on_reception(env, &received);
         match received {
             Ok(Some(Delivery::Datagram(datagram))) if datagram.protocol == protocol::TCP => {
+                self.on_datagram(env, &datagram);
                 self.tcp.join_segment(env, datagram)
             }
             Ok(Some(delivery)) => {
                 self.tcp.finish_joining(env);
-                self.handle_delivery(env, delivery, is_taken);
+                self.handle_delivery(env, delivery);
                 false
             }
             nothing => {

@@ -14,7 +14,7 @@ use super::record::Socket;
 use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::id::{OwnerId, SocketId};
-use crate::network::{Delivery, NetworkError};
+use crate::network::{Datagram, IcmpOutcome, NetworkError};
 use crate::tcp::SendFlags;
 
 /// The calls, on the tables of one kind of socket. The default methods are for kinds whose records
@@ -119,9 +119,14 @@ pub(crate) trait ProtocolCalls {
 ///
 /// TCP and UDP are handed the packets of their protocols whole, by [`Kinds`](super::Kinds).
 pub(super) trait ProtocolInput {
-    /// A packet that others get, too: a socket that takes it takes a share of its bytes. Whether
-    /// one does.
-    fn on_delivery(&mut self, _: &mut Env<'_>, _: &Delivery) -> bool {
+    /// A packet for a transport, which gets it, too: a socket that takes it takes a share of its
+    /// bytes. Whether one does.
+    fn on_datagram(&mut self, _: &mut Env<'_>, _: &Datagram) -> bool {
+        false
+    }
+
+    /// Like `on_datagram`, for an ICMP message that the stack itself has handled.
+    fn on_icmp(&mut self, _: &mut Env<'_>, _message: &Datagram, _: &IcmpOutcome) -> bool {
         false
     }
 

@@ -5,7 +5,7 @@ use crate::demux::{Endpoint, FourTuple};
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::protocol;
-use crate::network::{Datagram, Delivery, IcmpOutcome, NetworkError, NetworkErrorKind};
+use crate::network::{Datagram, IcmpOutcome, NetworkError, NetworkErrorKind};
 use crate::socket::common::{Common, Env};
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::errors::report;
@@ -15,8 +15,8 @@ use crate::socket::scope::scope_of;
 
 impl ProtocolInput for EchoSockets {
     /// Delivers a reply, whole, to the socket with its identifier.
-    fn on_delivery(&mut self, env: &mut Env<'_>, delivery: &Delivery) -> bool {
-        let Delivery::Icmp { message, outcome: IcmpOutcome::EchoReply } = delivery else { return false };
+    fn on_icmp(&mut self, env: &mut Env<'_>, message: &Datagram, outcome: &IcmpOutcome) -> bool {
+        let IcmpOutcome::EchoReply = outcome else { return false };
         let &Datagram { src, dst, iface, hop_limit, traffic_class, .. } = message;
         let Some(&[high, low]) = message.transport().get(4..6) else { return false };
         let identifier = u16::from_be_bytes([high, low]);
