@@ -31,6 +31,11 @@ fn a_hundred_random_peers_find_no_difference() {
 
 #[test]
 fn the_command_says_what_it_takes() {
-    let output = Command::new(env!("CARGO_BIN_EXE_differ")).arg("--help").output();
-    assert_eq!(output.expect("it was built").status.code(), Some(2));
+    let run = |argument| {
+        let output = Command::new(env!("CARGO_BIN_EXE_differ")).arg(argument).output().expect("it was built");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (status, help) = run("--help");
+    assert!(status == Some(0) && help.contains("--seeds"), "{status:?}: {help}");
+    assert_eq!(run("--sedes").0, Some(2));
 }
