@@ -246,7 +246,8 @@ impl Network {
     }
 
     /// Handles ICMP messages, and returns what the sockets get.
-    #[inline(always)]
+    // A debugger stops here, so a debug build keeps the function.
+    #[cfg_attr(not(debug_assertions), inline(always))]
     fn dispatch(
         &mut self,
         ctx: &mut Ctx<'_>,
