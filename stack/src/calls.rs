@@ -344,7 +344,11 @@ calls! {
 
     /// Shuts down one half of a connection, or both. `NotConnected`.
     pub fn shutdown(&mut self, now: Instant, d: Descriptor, how: Shutdown) -> Result<()> {
-        call_at(self, now, d, |kind, env, id| kind.shutdown(env, id, how))
+        call_at(self, now, d, |kind, env, id| {
+            let result = kind.shutdown(env, id, how);
+            env.common.note_state_change(id);
+            result
+        })
     }
 
     /// Closes the descriptor. A connection without descriptors continues until it has ended in
@@ -429,5 +433,6 @@ calls! {
     }
 }
 
+mod pollers;
 #[cfg(test)]
 mod tests;

@@ -36,6 +36,9 @@ pub struct Config {
     pub memory_reserve_bytes: usize,
     /// The most descriptors at once. 1,048,576, Linux's `fs.nr_open`.
     pub max_descriptors: usize,
+    /// The most registrations of one owner's descriptors with its pollers, Linux's
+    /// `fs.epoll.max_user_watches`. 1,048,576.
+    pub max_registrations: usize,
     /// The range that ephemeral ports are drawn from: RFC 6335's dynamic ports, 49152..=65535, are
     /// fewer than a busy client needs; this is Linux's `ip_local_port_range`.
     pub ephemeral_ports: (u16, u16),
@@ -56,6 +59,7 @@ impl Default for Config {
             memory_pressure_percent: 66,
             memory_reserve_bytes: 4096,
             max_descriptors: 1 << 20,
+            max_registrations: 1 << 20,
             ephemeral_ports: (32768, 60999),
             neighbor: NeighborConfig::default(),
             ip: IpConfig::default(),

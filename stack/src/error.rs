@@ -68,6 +68,12 @@ pub enum Error {
     TooManyDescriptors,
     /// ENODEV: there is no such interface.
     NoDevice,
+    /// EEXIST: the descriptor is registered with this poller already.
+    AlreadyRegistered,
+    /// ENOENT: the descriptor is not registered with this poller.
+    NotRegistered,
+    /// ENOSPC: the owner has as many registrations with pollers as it may have.
+    TooManyRegistrations,
 }
 
 impl Error {
@@ -102,6 +108,9 @@ impl Error {
             Error::NoBufferSpace => "ENOBUFS",
             Error::TooManyDescriptors => "EMFILE",
             Error::NoDevice => "ENODEV",
+            Error::AlreadyRegistered => "EEXIST",
+            Error::NotRegistered => "ENOENT",
+            Error::TooManyRegistrations => "ENOSPC",
         }
     }
 
@@ -136,6 +145,9 @@ impl Error {
             Error::NoBufferSpace => 105,
             Error::TooManyDescriptors => 24,
             Error::NoDevice => 19,
+            Error::AlreadyRegistered => 17,
+            Error::NotRegistered => 2,
+            Error::TooManyRegistrations => 28,
         }
     }
 
@@ -181,6 +193,13 @@ impl Error {
             }
             Error::TooManyDescriptors => "too many open sockets; close some or raise Config::max_descriptors",
             Error::NoDevice => "the stack has no such interface",
+            Error::AlreadyRegistered => {
+                "the descriptor is registered with this poller already; modify it instead"
+            }
+            Error::NotRegistered => "the descriptor is not registered with this poller; add it first",
+            Error::TooManyRegistrations => {
+                "too many descriptors are registered with pollers; delete some or raise Config::max_registrations"
+            }
         }
     }
 }
@@ -302,6 +321,9 @@ mod tests {
             Error::NoBufferSpace,
             Error::TooManyDescriptors,
             Error::NoDevice,
+            Error::AlreadyRegistered,
+            Error::NotRegistered,
+            Error::TooManyRegistrations,
         ] {
             let converted = io::Error::from(error);
             assert_eq!(converted.raw_os_error(), Some(error.errno()), "{error:?}");

@@ -1,19 +1,22 @@
 //! What a stack tells its driver: which sockets became ready, and when it wants to be called.
 
+use core::ops::BitOr;
+
 use crate::id::SocketId;
 use crate::time::Instant;
 
-/// What can be done with a descriptor without `WouldBlock`.
+/// What can be done with a descriptor without `WouldBlock`, as Linux's `poll` and `epoll` report it.
+/// Where an error waits, every call returns, too.
 // Exhaustive: programs construct it for comparisons, and poll(2) has no more bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {
-    /// `recv` has data, an end of stream or an error to return; or `accept` has a connection.
+    /// `recv` has data or an end of stream to return; or `accept` has a connection (EPOLLIN).
     pub readable: bool,
-    /// `send` takes at least some data, or has an error to return.
+    /// `send` takes at least some data, or never will (EPOLLOUT).
     pub writable: bool,
     /// The peer has shut down its sending half (EPOLLRDHUP).
     pub peer_closed: bool,
-    /// Both halves are closed (EPOLLHUP).
+    /// Both halves are closed, or a stream socket was never connected (EPOLLHUP).
     pub hung_up: bool,
     /// An error waits in SO_ERROR (EPOLLERR).
     pub error: bool,
@@ -24,7 +27,12 @@ pub struct Readiness {
 impl Readiness {
     /// All bits that [`bits`](Readiness::bits) may set.
     pub(crate) const ALL_BITS: u8 = 0b11_1111;
+    pub(crate) const READABLE_BIT: u8 = 1;
     pub(crate) const WRITABLE_BIT: u8 = 1 << 1;
+    pub(crate) const PEER_CLOSED_BIT: u8 = 1 << 2;
+    pub(crate) const HUNG_UP_BIT: u8 = 1 << 3;
+    pub(crate) const ERROR_BIT: u8 = 1 << 4;
+    pub(crate) const URGENT_BIT: u8 = 1 << 5;
 
     /// One bit for each field, without branches: this is called after every segment.
     pub(crate) fn bits(self) -> u8 {
@@ -35,6 +43,60 @@ impl Readiness {
             | u8::from(hung_up) << 3
             | u8::from(error) << 4
             | u8::from(urgent) << 5
+    }
+
+    /// The fields with these bits.
+    pub(crate) fn from_bits(bits: u8) -> Self {
+        Readiness {
+            readable: bits & Readiness::READABLE_BIT != 0,
+            writable: bits & Readiness::WRITABLE_BIT != 0,
+            peer_closed: bits & Readiness::PEER_CLOSED_BIT != 0,
+            hung_up: bits & Readiness::HUNG_UP_BIT != 0,
+            error: bits & Readiness::ERROR_BIT != 0,
+            urgent: bits & Readiness::URGENT_BIT != 0,
+        }
+    }
+}
+
+/// What a change may have made ready, as bits of [`Readiness`]. Pollers look at the registrations
+/// that have an interest in one of them, even if it was set before: edges are arrivals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wakeup(u8);
+
+impl Wakeup {
+    pub(crate) const NONE: Wakeup = Wakeup(0);
+    /// Data, urgent data or a connection arrived. As Linux's sock_def_readable.
+    pub(crate) const ARRIVAL: Wakeup = Wakeup(Readiness::READABLE_BIT | Readiness::URGENT_BIT);
+    /// There is room to send. As Linux's sock_def_write_space.
+    pub(crate) const ROOM: Wakeup = Wakeup(Readiness::WRITABLE_BIT);
+    /// An error was reported. As Linux's sock_def_error_report.
+    pub(crate) const ERROR: Wakeup = Wakeup(Readiness::ERROR_BIT);
+    /// The state of the socket changed. As Linux's sock_def_wakeup, this concerns every interest.
+    pub(crate) const STATE: Wakeup = Wakeup(Readiness::ALL_BITS);
+
+    /// The wake-up for bits that were set anew. The end of a direction is a change of state.
+    #[inline]
+    pub(crate) fn of_risen(bits: u8) -> Wakeup {
+        let ends = Readiness::PEER_CLOSED_BIT | Readiness::HUNG_UP_BIT;
+        if bits & ends != 0 { Wakeup::STATE } else { Wakeup(bits) }
+    }
+
+    #[inline]
+    pub(crate) fn is_none(self) -> bool {
+        self == Wakeup::NONE
+    }
+
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+}
+
+impl BitOr for Wakeup {
+    type Output = Wakeup;
+
+    #[inline]
+    fn bitor(self, other: Wakeup) -> Wakeup {
+        Wakeup(self.0 | other.0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The ids of sockets, owners and handshakes.
+//! The ids of sockets, owners, pollers and handshakes.
 
 use core::fmt;
 
@@ -12,6 +12,9 @@ use crate::slab::Key;
 pub struct SocketId(Key);
 
 impl SocketId {
+    /// The least id, for the beginning of a range.
+    pub(crate) const FIRST: SocketId = SocketId(Key::FIRST);
+
     /// A small number, for an index into a list of sockets. No two sockets that exist at the same
     /// time have the same number.
     pub fn index(self) -> usize {
@@ -28,6 +31,14 @@ impl OwnerId {
     /// The first owner, which every stack has. The calls of [`Stack`](crate::Stack) act for it.
     pub const FIRST: OwnerId = OwnerId(Key::FIRST);
 }
+
+/// The id of a poller. It means nothing to another owner, and a stack never uses an id twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PollerId(Key);
+
+/// The id of a descriptor's registration with a poller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RegistrationId(Key);
 
 /// The id of a handshake of a listener.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,4 +67,4 @@ macro_rules! keys {
     )*};
 }
 
-keys!(SocketId, OwnerId, HandshakeId);
+keys!(SocketId, OwnerId, PollerId, RegistrationId, HandshakeId);

@@ -70,7 +70,7 @@
 //! | `icmp` | echo, errors |
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
-//! | `socket` | descriptors, options, readiness; each kind of socket |
+//! | `socket` | descriptors, options, readiness, pollers; each kind of socket |
 //! | `trace` | every frame that enters or leaves, for programs that ask for it |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `config` | every tunable, with its default |
@@ -82,7 +82,7 @@
 //! | `event` | readiness, and deadlines |
 //! | `error`, `drop_reason`, `stats` | errors of calls, reasons for drops, counters |
 //! | `subject` | the connection or packet that a log line names |
-//! | `id`, `interface_id` | the ids of sockets, owners, handshakes and interfaces |
+//! | `id`, `interface_id` | the ids of sockets, owners, pollers, handshakes and interfaces |
 //! | `slab`, `hash`, `copy_on_write` | a table with keys that are never used again, keyed hashes, shared values |
 //! | `time`, `rng` | instants, and the random numbers that follow from the seed |
 #![no_std]
@@ -139,15 +139,15 @@ pub use drop_reason::DropReason;
 pub use error::{CloseReason, Error, Result};
 pub use event::{Deadline, DeadlineKind, Event, Readiness};
 pub use frame::{Frame, Transmit};
-pub use id::{OwnerId, SocketId};
+pub use id::{OwnerId, PollerId, SocketId};
 pub use network::{
     AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, NeighborInfo,
     NeighborState, ParseCidrError, ParseMacAddrError, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
-    DatagramMeta, Descriptor, Domain, FastOpenOptions, IpOptions, SendMeta, Shutdown, SocketInfo, SocketKind,
-    SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions,
+    DatagramMeta, Descriptor, Domain, FastOpenOptions, Interest, IpOptions, Ready, SendMeta, Shutdown,
+    SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions,
 };
 pub use stack::Stack;
 pub use stats::{

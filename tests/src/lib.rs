@@ -5,6 +5,7 @@
 //! - [`Transfer`] is two programs that send each other data and compare it;
 //! - [`soak`] simulates random networks by the thousand;
 //! - [`differ`] plays random peers against Portolan and the Linux kernel;
+//! - [`pollers`] makes random calls on pollers, on Portolan and on the Linux kernel;
 //! - [`fuzz`] contains the targets of the fuzzer, and runs their seeds;
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
 //! - [`RawPeer`] is a peer without a stack: a test that sends bytes.
@@ -21,6 +22,7 @@ pub mod namespace;
 pub mod packet_socket;
 pub mod pattern;
 mod pcap;
+pub mod pollers;
 mod raw_peer;
 pub mod rfc_table;
 pub mod script;

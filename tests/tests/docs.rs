@@ -17,6 +17,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/tests/differ.rs",
         "env!(\"CARGO_BIN_EXE_differ\")",
     ),
+    (
+        "cargo run --release -p portolan-tests --bin pollers -- --seeds 10000",
+        "tests/tests/pollers.rs",
+        "env!(\"CARGO_BIN_EXE_pollers\")",
+    ),
     // This is run by hand, for hours.
     (
         "cargo mutants -p portolan --shard 7/16 --sharding round-robin",

@@ -14,12 +14,16 @@
 //!   64 (handling it, passing its data to the program, sending the acknowledgements that are due)
 //!   while some number of other sockets are open;
 //! - `cycle`: the time that both ends together take to open a connection, send a byte over it and
-//!   close it, while some number of others are open and 6,000 are in TIME-WAIT.
+//!   close it, while some number of others are open and 6,000 are in TIME-WAIT;
+//! - `poller`: the time to ask a poller what is ready (`wait`), and to bring a datagram each to ten
+//!   descriptors, ask the poller and read them (`round`), while some number are registered.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
 #[allow(dead_code, reason = "not all of it is run from here")]
 #[path = "pairs.rs"]
 mod pairs;
+#[path = "pollers.rs"]
+mod pollers;
 
 use std::time::Duration;
 
@@ -27,6 +31,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use portolan::Offloads;
 
 use pairs::{BATCH, BULK_BYTES, Copies, portolan_side, smoltcp_side};
+use pollers::{Polled, READY};
 
 /// A value that is made when it is first used: a filter on the command line excludes most of them.
 struct Lazy<T, F> {
@@ -126,6 +131,28 @@ fn cycle(c: &mut Criterion) {
     group.finish();
 }
 
+fn poller(c: &mut Criterion) {
+    let mut group = c.benchmark_group("poller");
+    group.throughput(Throughput::Elements(READY as u64)).measurement_time(Duration::from_secs(3));
+    for registered in [10, 100_000] {
+        let mut waiting = Lazy::new(|| {
+            let mut polled = Polled::new(registered);
+            polled.fill();
+            polled
+        });
+        group.bench_function(BenchmarkId::new("wait", registered), |b| {
+            let polled = waiting.get();
+            b.iter(|| polled.wait());
+        });
+        let mut polled = Lazy::new(|| Polled::new(registered));
+        group.bench_function(BenchmarkId::new("round", registered), |b| {
+            let polled = polled.get();
+            b.iter(|| polled.round());
+        });
+    }
+    group.finish();
+}
+
 /// Runs batches until `count` segments are done. Returns the time for exactly `count`.
 fn per_segment(count: u64, mut batch: impl FnMut() -> Duration) -> Duration {
     let batches = count.div_ceil(BATCH as u64);
@@ -133,5 +160,5 @@ fn per_segment(count: u64, mut batch: impl FnMut() -> Duration) -> Duration {
     total.mul_f64(count as f64 / (batches * BATCH as u64) as f64)
 }
 
-criterion_group!(benches, bulk, segment, cycle);
+criterion_group!(benches, bulk, segment, cycle, poller);
 criterion_main!(benches);

@@ -1,19 +1,22 @@
 //! The state that all kinds of sockets share: records, descriptor tables and queues.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
+use super::interest::{Interest, Ready};
 use super::kind::SocketKind;
 use super::options::SocketOption;
 use super::owners::Owners;
+use super::pollers::{Pollers, RegistrationKey};
 use super::record::Socket;
 use super::shortage::Relief;
 use super::table::Descriptor;
 use crate::Ctx;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::event::Event;
+use crate::event::{Event, Wakeup};
 use crate::frame::Transmit;
-use crate::id::{HandshakeId, OwnerId, SocketId};
+use crate::id::{HandshakeId, OwnerId, PollerId, SocketId};
 use crate::memory::{Account, Budget};
 use crate::network::Network;
 use crate::rng::Rng;
@@ -36,6 +39,7 @@ pub(crate) struct Common {
     /// Sockets that may have something to send, each once, in round-robin order.
     pub(super) transmit_queue: VecDeque<SocketId>,
     pub(super) events: VecDeque<SocketId>,
+    pub(super) pollers: Pollers,
     /// The memory account of all sockets and handshakes.
     pub(super) account: Account,
     /// Gives memory back when the account is short.
@@ -70,6 +74,7 @@ impl Common {
             timers: TimerQueue::new(),
             transmit_queue: VecDeque::new(),
             events: VecDeque::new(),
+            pollers: Pollers::new(config),
             account: Account::new(config),
             relief: Relief::new(rng),
         }
@@ -107,12 +112,14 @@ impl Common {
         Ok(descriptor)
     }
 
-    /// Notes that a descriptor of this socket is gone. Returns the socket's kind if that was the
-    /// last.
+    /// Notes that a descriptor of this socket is gone. If that was the last, pollers forget the
+    /// socket, and this returns its kind.
     pub(super) fn release(&mut self, id: SocketId) -> Option<SocketKind> {
         let socket = self.records.get_mut(id)?;
         socket.holders = socket.holders.minus_one();
-        socket.is_unheld().then_some(socket.kind)
+        let kind = socket.is_unheld().then_some(socket.kind)?;
+        self.pollers.forget(&mut self.account, id);
+        Some(kind)
     }
 
     /// The record of a socket. EBADF.
@@ -179,25 +186,105 @@ impl Common {
         }
     }
 
-    /// Updates the readiness, and queues an event if something became ready, or if `has_arrived`
-    /// says that something arrived.
-    pub(super) fn note_readiness(&mut self, id: SocketId, has_arrived: bool) {
+    /// Updates the readiness. If something became ready, or `news` says that something arrived,
+    /// queues an event and wakes pollers.
+    pub(super) fn note_readiness(&mut self, id: SocketId, news: Wakeup) {
         let Some(socket) = self.records.get_mut(id) else { return };
-        let is_due = socket.renew_readiness() || has_arrived;
-        if is_due && socket.enter_event_queue() {
+        let wakeup = socket.renew_readiness() | news;
+        if wakeup.is_none() {
+            return;
+        }
+        if socket.enter_event_queue() {
             self.events.push_back(id);
         }
+        self.pollers.wake(id, wakeup);
     }
 
     /// Like [`note_readiness`](Common::note_readiness), and updates the account.
-    pub(super) fn settle(&mut self, id: SocketId, has_arrived: bool) {
+    pub(super) fn settle(&mut self, id: SocketId, news: Wakeup) {
         let Some(socket) = self.records.get_mut(id) else { return };
         let bytes = socket.charge();
         self.account.renew(&mut socket.charged_bytes, bytes);
-        let is_due = socket.renew_readiness() || has_arrived;
-        if is_due && socket.enter_event_queue() {
+        let wakeup = socket.renew_readiness() | news;
+        if wakeup.is_none() {
+            return;
+        }
+        if socket.enter_event_queue() {
             self.events.push_back(id);
         }
+        self.pollers.wake(id, wakeup);
+    }
+
+    /// Wakes the pollers of a socket whose state a call has changed.
+    pub(crate) fn note_state_change(&mut self, id: SocketId) {
+        self.pollers.wake(id, Wakeup::STATE);
+    }
+
+    /// epoll_create. EMFILE, ENOBUFS, and EINVAL if there is no such owner.
+    pub(crate) fn add_poller(&mut self, caller: OwnerId) -> Result<PollerId> {
+        if !self.has_owner(caller) {
+            return Err(Error::InvalidArgument);
+        }
+        self.pollers.add(&mut self.account, caller)
+    }
+
+    /// Closes a poller. EBADF.
+    pub(crate) fn remove_poller(&mut self, caller: OwnerId, poller: PollerId) -> Result<()> {
+        self.pollers.remove(&mut self.account, caller, poller)
+    }
+
+    /// EPOLL_CTL_ADD. EBADF, EINVAL, EEXIST, ENOSPC, ENOBUFS.
+    pub(crate) fn register(
+        &mut self,
+        caller: OwnerId,
+        poller: PollerId,
+        d: Descriptor,
+        interest: Interest,
+        token: u64,
+    ) -> Result<()> {
+        let target = self.target(caller, poller, d)?;
+        let readiness = self.record_mut(target.socket)?.readiness_for_poller();
+        self.pollers.register(&mut self.account, target, interest, token, readiness)
+    }
+
+    /// EPOLL_CTL_MOD. EBADF, EINVAL, ENOENT.
+    pub(crate) fn modify(
+        &mut self,
+        caller: OwnerId,
+        poller: PollerId,
+        d: Descriptor,
+        interest: Interest,
+        token: u64,
+    ) -> Result<()> {
+        let target = self.target(caller, poller, d)?;
+        let readiness = self.record_mut(target.socket)?.readiness_for_poller();
+        self.pollers.modify(target, interest, token, readiness)
+    }
+
+    /// EPOLL_CTL_DEL. EBADF, ENOENT.
+    pub(crate) fn deregister(&mut self, caller: OwnerId, poller: PollerId, d: Descriptor) -> Result<()> {
+        let target = self.target(caller, poller, d)?;
+        self.pollers.deregister(&mut self.account, target)
+    }
+
+    fn target(&self, caller: OwnerId, poller: PollerId, d: Descriptor) -> Result<RegistrationKey> {
+        self.pollers.check(caller, poller)?;
+        let socket = self.owners.socket(caller, d)?;
+        Ok(RegistrationKey { poller, number: d.number(), socket })
+    }
+
+    /// epoll_wait without a wait. EBADF, EINVAL.
+    pub(crate) fn poller_wait(
+        &mut self,
+        caller: OwnerId,
+        poller: PollerId,
+        ready: &mut Vec<Ready>,
+        max: usize,
+    ) -> Result<usize> {
+        self.pollers.check(caller, poller)?;
+        let records = &mut self.records;
+        let readiness = |id| records.get_mut(id).map(Socket::readiness_for_poller).unwrap_or_default();
+        self.pollers.wait(poller, ready, max, readiness)
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
@@ -214,7 +301,7 @@ impl Common {
     /// SO_ERROR: takes the pending error.
     pub(crate) fn take_error(&mut self, id: SocketId) -> Result<Option<Error>> {
         let error = self.record_mut(id)?.protocol.state_mut().take_error();
-        self.note_readiness(id, false);
+        self.note_readiness(id, Wakeup::NONE);
         Ok(error)
     }
 
@@ -226,7 +313,7 @@ impl Common {
             return Err(Error::InvalidArgument);
         }
         socket.options.set(ctx.config, option)?;
-        self.settle(id, false);
+        self.settle(id, Wakeup::NONE);
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use super::scope::{flow_scope, iface_of, scope_id};
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
+use crate::event::Wakeup;
 use crate::frame::{HeaderBuf, Payload};
 use crate::id::SocketId;
 use crate::network::{IpMeta, MtuDiscovery, Network};
@@ -55,7 +56,7 @@ impl Common {
             return Ok(take(ReceivedDatagram { meta, data: Bytes::new() }));
         };
         let taken = take(received);
-        self.settle(id, false);
+        self.settle(id, Wakeup::NONE);
         Ok(taken)
     }
 
@@ -81,7 +82,7 @@ impl Common {
             count += 1;
         }
         if count > 1 {
-            self.settle(id, false);
+            self.settle(id, Wakeup::NONE);
         }
         Ok(count)
     }
@@ -108,7 +109,7 @@ impl Common {
         }
         datagrams.is_read_shut |= how != Shutdown::Write;
         datagrams.is_write_shut |= how != Shutdown::Read;
-        self.note_readiness(id, true);
+        self.note_readiness(id, Wakeup::STATE);
         Ok(())
     }
 
@@ -127,7 +128,9 @@ impl Common {
             ttl: outgoing.hop_limit.or(fields.ttl),
             tos: outgoing.traffic_class.unwrap_or(fields.tos),
         };
-        self.settle(id, false);
+        self.settle(id, Wakeup::NONE);
+        // As on Linux, where each datagram that has left is room: sock_wfree.
+        self.pollers.wake(id, Wakeup::ROOM);
         Some((outgoing, fields))
     }
 
@@ -144,7 +147,7 @@ impl Common {
         let room = self.account.room_for_datagram(datagrams.received_bytes);
         datagrams.check_room(received.data.len(), limit, room)?;
         datagrams.push_received(received);
-        self.settle(id, true);
+        self.settle(id, Wakeup::ARRIVAL);
         Ok(())
     }
 
@@ -154,7 +157,7 @@ impl Common {
             && let Ok(datagrams) = socket.datagrams_mut()
         {
             datagrams.error = Some(error);
-            self.note_readiness(id, true);
+            self.note_readiness(id, Wakeup::ERROR);
         }
     }
 
@@ -216,7 +219,7 @@ impl Common {
         if socket.marks.enter_transmit_queue() {
             transmit_queue.push_back(id);
         }
-        self.settle(id, false);
+        self.settle(id, Wakeup::NONE);
         Ok(len)
     }
 

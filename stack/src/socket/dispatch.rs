@@ -306,7 +306,9 @@ impl Kinds {
 
     /// Closes all descriptors of an owner, and removes the owner.
     pub(crate) fn remove_owner(&mut self, env: &mut Env<'_>, owner: OwnerId) -> Result<()> {
-        for (_, id) in env.common.owners.remove(owner)?.iter() {
+        let table = env.common.owners.remove(owner)?;
+        env.common.pollers.remove_owner(&mut env.common.account, owner);
+        for (_, id) in table.iter() {
             self.release(env, id);
         }
         Ok(())

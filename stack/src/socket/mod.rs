@@ -2,10 +2,10 @@
 //!
 //! Read `table` and `owners` (descriptors and their sockets), then `record` (a socket) and `common`
 //! (the shared state of all sockets), then `state` and `protocol` (what each kind of socket
-//! implements), `kind` (the list of the kinds) and `dispatch` (the choice of the kind), and then
-//! the kinds: `tcp`, `udp` and `echo`, the latter two with `datagram_queue` and `bound_ports`.
-//! `errors` defines which network errors a program gets; `holdings` and `relief` handle shortages
-//! of memory. The public interface is `crate::calls`.
+//! implements), `kind` (the list of the kinds) and `dispatch` (the choice of the kind), `interest`
+//! and `pollers` (Linux's epoll), and then the kinds: `tcp`, `udp` and `echo`, the latter two with
+//! `datagram_queue` and `bound_ports`. `errors` defines which network errors a program gets;
+//! `holdings` and `relief` handle shortages of memory. The public interface is `crate::calls`.
 //!
 //! A new kind of socket is a folder beside `udp`, whose tables implement the two traits of
 //! `protocol`, and an entry in the list in `kind`.
@@ -20,10 +20,12 @@ mod echo;
 mod errors;
 mod holdings;
 mod info;
+mod interest;
 mod kind;
 mod message;
 mod options;
 mod owners;
+mod pollers;
 mod protocol;
 mod record;
 mod relief;
@@ -39,6 +41,7 @@ mod udp;
 pub(crate) use common::{Env, TransmitOutcome};
 pub(crate) use dispatch::{Kinds, Sockets};
 pub use info::{SocketInfo, SocketState};
+pub use interest::{Interest, Ready};
 pub use kind::{Domain, Shutdown, SocketKind};
 pub use message::{DatagramMeta, SendMeta};
 pub use options::{FastOpenOptions, IpOptions, SocketOption, SocketOptions, TcpOptions, UdpOptions};

@@ -16,7 +16,7 @@ use super::tcp::stream::TcpSocket;
 use crate::copy_on_write::CopyOnWrite;
 use crate::demux::{BoundAddr, Endpoint, with_scope};
 use crate::error::{Error, Result};
-use crate::event::Readiness;
+use crate::event::{Readiness, Wakeup};
 use crate::time::Instant;
 
 /// The record of a socket. Every segment reads it: with the slab's generation it fills one cache
@@ -171,11 +171,16 @@ impl Marks {
         is_new
     }
 
-    /// Stores the readiness. Returns whether something became ready.
-    pub(super) fn see(&mut self, now: Readiness) -> bool {
+    /// Stores the readiness. Returns the wake-up for what became ready.
+    pub(super) fn see(&mut self, now: Readiness) -> Wakeup {
         let (now, seen) = (now.bits(), self.0 & Marks::READINESS);
         self.0 = self.0 & !Marks::READINESS | now;
-        now & !seen != 0
+        Wakeup::of_risen(now & !seen)
+    }
+
+    /// Forgets readiness that is gone, so that it rises when it comes back.
+    fn forget_fallen(&mut self, now: Readiness) {
+        self.0 &= !Marks::READINESS | now.bits();
     }
 }
 
@@ -250,10 +255,17 @@ impl Socket {
         mem::size_of::<Socket>() + self.options.own_bytes() + self.protocol.held_bytes()
     }
 
-    /// Computes the readiness. Returns whether something became ready since the last time, because
-    /// events are edge-triggered.
+    /// The readiness, for a poller that keeps the socket in its ready list only while it is ready.
+    pub(super) fn readiness_for_poller(&mut self) -> Readiness {
+        let now = self.readiness();
+        self.marks.forget_fallen(now);
+        now
+    }
+
+    /// Computes the readiness. Returns the wake-up for what became ready since the last time,
+    /// because events are edge-triggered.
     #[inline]
-    pub(super) fn renew_readiness(&mut self) -> bool {
+    pub(super) fn renew_readiness(&mut self) -> Wakeup {
         let now = self.readiness();
         self.marks.see(now)
     }

@@ -74,13 +74,13 @@ pub(super) struct Holding {
 
 impl ProtocolState for DatagramQueue {
     fn readiness(&self, options: &SocketOptions) -> Readiness {
-        let error = self.error.is_some();
         Readiness {
-            readable: !self.received.is_empty() || self.is_read_shut || error,
-            writable: self.outgoing_bytes < options.send_buffer || self.is_write_shut || error,
+            // Linux's datagram_poll: an error makes a socket neither readable nor writable.
+            readable: !self.received.is_empty() || self.is_read_shut,
+            writable: self.outgoing_bytes < options.send_buffer,
             peer_closed: self.is_read_shut,
             hung_up: self.is_read_shut && self.is_write_shut,
-            error,
+            error: self.error.is_some(),
             urgent: false,
         }
     }

@@ -15,6 +15,7 @@ use portolan::{Domain, Instant, Readiness, SendFlags, Shutdown, SocketOption};
 use crate::RawPeer;
 use crate::by_family;
 
+pub(crate) use linux::set_delayed_ack;
 pub use linux::{KernelSetting, LinuxHost, is_judge, kernel_settings_of, kernel_version};
 
 /// The result of a call, or the name of its error: `EAGAIN`.

@@ -12,6 +12,7 @@ use super::settle::After;
 use super::stream::TcpSocket;
 use crate::Ctx;
 use crate::error::{Error, Result};
+use crate::event::Wakeup;
 use crate::id::{OwnerId, SocketId};
 use crate::socket::binding::{Groups, bind_port};
 use crate::socket::common::{Common, Env, TimerTarget, TransmitOutcome};
@@ -61,7 +62,7 @@ impl ProtocolCalls for TcpSockets {
         let socket = env.common.record_mut(id)?;
         self.listeners.insert(addr, port, id, socket.options.reuse_port);
         socket.protocol = Protocol::Tcp(TcpSocket::Listener(Listener::new(backlog).into()));
-        env.common.settle(id, false);
+        env.common.settle(id, Wakeup::NONE);
         Ok(())
     }
 
@@ -75,7 +76,7 @@ impl ProtocolCalls for TcpSockets {
         }
         has_room?;
         let accepted = listener.queue.pop_front().ok_or(Error::WouldBlock)?;
-        env.common.note_readiness(id, false);
+        env.common.note_readiness(id, Wakeup::NONE);
         Ok(accepted)
     }
 
@@ -115,7 +116,7 @@ impl ProtocolCalls for TcpSockets {
         if room == 0 && data.len() > 0 && connection.state() != State::Closed {
             let error =
                 if connection.shrink_send_buffer() { Error::WouldBlock } else { Error::NoBufferSpace };
-            env.common.note_readiness(id, false);
+            env.common.note_readiness(id, Wakeup::NONE);
             return Err(error);
         }
         let whole = data.len();
@@ -272,7 +273,7 @@ impl TcpSockets {
         for waiting in listener.queue {
             self.abort(env, waiting);
         }
-        env.common.settle(id, false);
+        env.common.settle(id, Wakeup::NONE);
     }
 
     /// Resets a connection that will have no holder.

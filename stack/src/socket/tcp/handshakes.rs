@@ -16,6 +16,7 @@ use super::{CONNECTION_BYTES, TcpSockets};
 use crate::config::SynCookieMode;
 use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
+use crate::event::Wakeup;
 use crate::id::{HandshakeId, SocketId};
 use crate::socket::common::{Env, TimerTarget};
 use crate::socket::options::IpFields;
@@ -161,7 +162,7 @@ impl TcpSockets {
             parent.queue.push_back(id);
         }
         self.settle(env, id, After::Change);
-        env.common.note_readiness(listener, true);
+        env.common.note_readiness(listener, Wakeup::ARRIVAL);
         Some(id)
     }
 

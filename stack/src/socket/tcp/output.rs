@@ -10,6 +10,7 @@ use super::settle::After;
 use crate::Ctx;
 use crate::demux::FourTuple;
 use crate::error::Error;
+use crate::event::Wakeup;
 use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
 use crate::id::SocketId;
 use crate::ip::protocol;
@@ -128,7 +129,7 @@ fn on_output_error(env: &mut Env<'_>, id: SocketId, seq: SeqNumber, error: Error
         }
         error => stream.named(&mut env.ctx).on_unreachable(&mut env.ctx, seq, error),
     }
-    env.common.note_readiness(id, false);
+    env.common.note_readiness(id, Wakeup::NONE);
 }
 
 /// How the device is to cut a run; `None` for a single segment, or if the device cannot.

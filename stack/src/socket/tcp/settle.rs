@@ -9,6 +9,7 @@ use super::stream::TcpSocket;
 use super::time_waits::{Due, TimeWaitEntry, TimeWaitId};
 use crate::Ctx;
 use crate::demux::FourTuple;
+use crate::event::Wakeup;
 use crate::id::SocketId;
 use crate::ports::Reuse;
 use crate::socket::common::{Common, Env, TimerTarget};
@@ -54,7 +55,7 @@ impl TcpSockets {
         env.common.account.renew(&mut socket.charged_bytes, bytes);
         if after == After::Sent {
             if !socket.marks.is_writable() {
-                env.common.note_readiness(id, false);
+                env.common.note_readiness(id, Wakeup::NONE);
             }
             return;
         }
@@ -64,7 +65,7 @@ impl TcpSockets {
         stream.seen_readable = readable;
         let readiness = stream.connection.readiness();
         let is_quiet = !is_unheld && stream.connection.is_quiet();
-        let has_risen = socket.marks.see(readiness);
+        let mut wakeup = socket.marks.see(readiness);
         if !is_quiet && socket.marks.enter_transmit_queue() {
             env.common.transmit_queue.push_back(id);
         }
@@ -79,11 +80,20 @@ impl TcpSockets {
         }
         let has_urgent_news = stream.connection.take_urgent_news();
         let fast_open_end = stream.connection.take_fast_open_end();
-        let ended = Some(stream.connection.state())
-            .filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
-        let is_event = has_risen || (has_new_data && readiness.readable) || has_urgent_news;
-        if is_event && socket.enter_event_queue() {
+        let state = stream.connection.state();
+        let has_new_state = mem::replace(&mut stream.seen_state, state) != state;
+        let ended =
+            Some(state).filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
+        if (has_new_data && readiness.readable) || has_urgent_news {
+            wakeup = wakeup | Wakeup::ARRIVAL;
+        }
+        if !wakeup.is_none() && socket.enter_event_queue() {
             env.common.events.push_back(id);
+        }
+        if env.common.pollers.has_registrations() {
+            // As on Linux, also when nothing became ready, for example when our FIN is
+            // acknowledged.
+            env.common.pollers.wake(id, if has_new_state { Wakeup::STATE } else { wakeup });
         }
         match ended {
             Some(State::TimeWait) => self.enter_time_wait(env, id),

@@ -44,6 +44,8 @@ pub(crate) struct Stream {
     pub(super) is_orphan: bool,
     /// The number of readable bytes when readiness was last computed.
     pub(super) seen_readable: u32,
+    /// The state when its pollers were last woken.
+    pub(super) seen_state: State,
     /// Its entry in the timer queue.
     pub(super) armed: Armed,
 }
@@ -67,6 +69,7 @@ impl Stream {
 
     pub(super) fn new(connection: Connection, tuple: FourTuple, shares_port: Option<Reuse>) -> Self {
         Stream {
+            seen_state: connection.state(),
             connection,
             tuple,
             shares_port,

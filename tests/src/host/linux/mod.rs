@@ -25,6 +25,7 @@ use crate::by_family;
 use crate::host::packet;
 
 pub use settings::{KernelSetting, kernel_settings_of};
+pub(crate) use sockets::set_delayed_ack;
 
 const DEVICE: &str = "tun0";
 const MTU: usize = 1500;

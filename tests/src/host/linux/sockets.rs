@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use portolan::{CongestionControl, Domain, Instant, Readiness, Shutdown, SocketOption};
 use rustix::io::Errno;
@@ -45,8 +46,7 @@ impl Host for LinuxHost {
         let family = by_family(domain, AddressFamily::INET, AddressFamily::INET6);
         let socket = named(socket_with(family, SocketType::STREAM, FLAGS, None))?;
         if let Some(time) = self.delayed_ack {
-            let micros = (time.as_micros() as i32).to_ne_bytes();
-            named(set_bytes(socket.as_raw_fd(), libc::IPPROTO_TCP, TCP_DELACK_MAX_US, &micros))?;
+            named(set_delayed_ack(socket.as_raw_fd(), time))?;
         }
         Ok(self.keep(socket))
     }
@@ -178,6 +178,12 @@ impl LinuxHost {
         self.drain(at);
         result
     }
+}
+
+/// Sets the longest time that the kernel delays an acknowledgement.
+pub(crate) fn set_delayed_ack(socket: RawFd, time: Duration) -> rustix::io::Result<()> {
+    let micros = (time.as_micros() as i32).to_ne_bytes();
+    set_bytes(socket, libc::IPPROTO_TCP, TCP_DELACK_MAX_US, &micros)
 }
 
 /// Sets the kernel's equivalent of a [`SocketOption`]. Times are in the unit of the option.
