@@ -84,28 +84,8 @@ fn socket_of(caller: &impl Caller, d: Descriptor) -> Result<(SocketId, &Socket)>
     stack.sockets.common.socket(caller, d)
 }
 
-/// Owners of descriptors, and calls that concern all sockets.
+/// Calls that concern all sockets.
 impl Stack {
-    /// Adds an owner of descriptors, as a process is, with a descriptor table of its own.
-    pub fn add_owner(&mut self) -> OwnerId {
-        self.sockets.common.add_owner()
-    }
-
-    /// Closes all descriptors of an owner, as when a process ends, and removes the owner. The work
-    /// grows with their number. `InvalidArgument` for [`OwnerId::FIRST`], and if there is no such
-    /// owner.
-    pub fn remove_owner(&mut self, now: Instant, owner: OwnerId) -> Result<()> {
-        self.core.advance(now);
-        let (mut env, kinds) = self.parts();
-        kinds.remove_owner(&mut env, owner)
-    }
-
-    /// The calls of this owner. The calls of the stack itself are those of [`OwnerId::FIRST`].
-    /// `None` if there is no such owner.
-    pub fn owner(&mut self, owner: OwnerId) -> Option<Owner<'_>> {
-        self.sockets.common.has_owner(owner).then_some(Owner { stack: self, id: owner })
-    }
-
     /// Forgets the Fast Open cookies of all servers, and which of them refuse data in a SYN
     /// (`ip tcp_metrics flush`).
     pub fn forget_fast_open_cookies(&mut self) {
@@ -433,6 +413,7 @@ calls! {
     }
 }
 
+mod owners;
 mod pollers;
 #[cfg(test)]
 mod tests;

@@ -33,7 +33,7 @@ pub(super) enum TimerTarget {
 /// The shared state. Each kind of socket has tables of its own beside it.
 #[derive(Debug)]
 pub(crate) struct Common {
-    pub(super) owners: Owners,
+    pub(crate) owners: Owners,
     pub(super) records: Slab<SocketId, Socket>,
     pub(super) timers: TimerQueue<TimerTarget>,
     /// Sockets that may have something to send, each once, in round-robin order.
@@ -91,11 +91,6 @@ impl Common {
     pub(crate) fn socket(&self, caller: OwnerId, d: Descriptor) -> Result<(SocketId, &Socket)> {
         let id = self.owners.socket(caller, d)?;
         Ok((id, self.record(id)?))
-    }
-
-    /// Adds an owner of descriptors.
-    pub(crate) fn add_owner(&mut self) -> OwnerId {
-        self.owners.add()
     }
 
     /// Whether there is such an owner.

@@ -266,7 +266,8 @@ impl Kinds {
         kind: SocketKind,
     ) -> Result<Descriptor> {
         env.common.owners.check_room(caller)?;
-        let socket = self.of(kind).new_socket(domain, kind);
+        let mut socket = self.of(kind).new_socket(domain, kind);
+        socket.uid = env.common.owners.credentials(caller)?.uid;
         let bytes = socket.charge();
         if env.common.account.is_full_for(bytes) {
             return Err(Error::NoBufferSpace);
@@ -287,7 +288,9 @@ impl Kinds {
         let kind = socket.kind;
         let accepted = self.of(kind).accept(env, caller, id)?;
         let descriptor = env.common.hold(caller, accepted)?;
-        let socket = env.common.records.get(accepted).ok_or(Error::ConnectionAborted)?;
+        let uid = env.common.owners.credentials(caller)?.uid;
+        let socket = env.common.records.get_mut(accepted).ok_or(Error::ConnectionAborted)?;
+        socket.uid = uid;
         let flow = socket.protocol.state().flow().ok_or(Error::ConnectionAborted)?;
         let peer = socket.present(flow.remote_addr());
         // Events before `accept` are reported now, as nobody held the connection then.

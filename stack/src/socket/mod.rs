@@ -1,6 +1,6 @@
 //! Sockets: descriptors, options, readiness, and the implementation of the Berkeley calls.
 //!
-//! Read `table` and `owners` (descriptors and their sockets), then `record` (a socket) and `common`
+//! Read `table`, `owners` and `credentials` (descriptors and their sockets), then `record` (a socket) and `common`
 //! (the shared state of all sockets), then `state` and `protocol` (what each kind of socket
 //! implements), `kind` (the list of the kinds) and `dispatch` (the choice of the kind), `interest`
 //! and `pollers` (Linux's epoll), and then the kinds: `tcp`, `udp` and `echo`, the latter two with
@@ -13,6 +13,7 @@
 mod binding;
 mod bound_ports;
 mod common;
+mod credentials;
 mod datagram_calls;
 mod datagram_queue;
 mod dispatch;
@@ -39,6 +40,7 @@ mod tests;
 mod udp;
 
 pub(crate) use common::{Env, TransmitOutcome};
+pub use credentials::Credentials;
 pub(crate) use dispatch::{Kinds, Sockets};
 pub use info::{SocketInfo, SocketState};
 pub use interest::{Interest, Ready};

@@ -32,6 +32,8 @@ pub(crate) struct Socket {
     bound: Option<Box<Bound>>,
     pub(super) protocol: Protocol,
     pub(super) marks: Marks,
+    /// The user of the owner who made or accepted it, as that was then (Linux's `sk_uid`).
+    pub(crate) uid: u32,
     /// The bytes that the stack's account holds for it.
     pub(super) charged_bytes: usize,
 }
@@ -201,6 +203,7 @@ impl Socket {
             bound: None,
             protocol,
             marks: Marks::default(),
+            uid: 0,
             charged_bytes: 0,
         };
         socket.renew_readiness();
