@@ -15,6 +15,8 @@ use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::sources::{built, root};
+
 /// The name of the TAP device.
 pub const TAP: &str = "portolan0";
 /// The kernel's address.
@@ -79,7 +81,7 @@ fn device_args() -> &'static [&'static str] {
 /// The command `portolan`, built with the profile of this test.
 pub fn portolan() -> Command {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    Command::new(BINARY.get_or_init(build_portolan))
+    Command::new(BINARY.get_or_init(|| built("portolan").unwrap_or_else(build_portolan)))
 }
 
 /// Builds `portolan`, because cargo builds only the binaries of a test's own package. Takes a
@@ -96,7 +98,7 @@ fn build_portolan() -> PathBuf {
         .args(["--profile", if profile == "debug" { "dev" } else { profile }])
         .arg("--target-dir")
         .arg(target_dir)
-        .current_dir(crate::sources::root())
+        .current_dir(root())
         .status()
         .expect("cargo starts");
     assert!(status.success(), "portolan does not build");

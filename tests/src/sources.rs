@@ -1,11 +1,17 @@
-//! The project's own files, for tests that compare text and code.
+//! The project's own files: sources, for tests that compare text and code, and built programs.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 /// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent")
+}
+
+/// Where a program is that `tests/run` has built with the tests: under `target/debug`. None if the
+/// test was started in another way.
+pub fn built(program: &str) -> Option<PathBuf> {
+    env::var_os("PORTOLAN_BUILT").map(|dir| Path::new(&dir).join(program))
 }
 
 /// The text of a file of the project.

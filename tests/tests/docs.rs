@@ -43,39 +43,35 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     (
         "cargo bench -p portolan --bench in_memory",
         "tests/run",
-        "cargo bench --quiet -p portolan --bench in_memory",
+        "cargo test --quiet --workspace --bench in_memory",
     ),
     (
         "cargo bench -p portolan --bench instructions",
         "tests/run",
-        "cargo bench --quiet -p portolan --bench instructions",
+        "cargo test --quiet --workspace --bench instructions",
     ),
     (
         "cargo bench -p portolan --bench instructions -- --against 3b09d04",
         "tests/run",
-        "cargo bench --quiet -p portolan --bench instructions",
+        "cargo test --quiet --workspace --bench instructions",
     ),
     (
         "cargo bench -p portolan --bench instructions -- --against main",
         "tests/run",
-        "cargo bench --quiet -p portolan --bench instructions",
+        "cargo test --quiet --workspace --bench instructions",
     ),
     (
         "cargo bench -p portolan-tap --bench paths",
         "tests/run",
-        "cargo bench --quiet -p portolan-tap --bench paths",
+        "cargo test --quiet --workspace --bench paths",
     ),
-    ("cargo bench --bench tap", "tests/run", "cargo bench --quiet --bench tap --profile dev -- --test"),
+    ("cargo bench --bench tap", "tests/run", "cargo test --quiet --workspace --bench tap"),
     (
         "cargo bench --bench tap -- --one-cpu --against 3b09d04",
         "tests/run",
-        "cargo bench --quiet --bench tap --profile dev -- --test",
+        "cargo test --quiet --workspace --bench tap",
     ),
-    (
-        "cargo bench --bench tap -- --quick",
-        "tests/run",
-        "cargo bench --quiet --bench tap --profile dev -- --test",
-    ),
+    ("cargo bench --bench tap -- --quick", "tests/run", "cargo test --quiet --workspace --bench tap"),
     (
         "cargo run --release -p portolan-tests --bin soak -- --seeds 10000",
         "tests/tests/soak.rs",

@@ -2,13 +2,20 @@
 
 use std::process::Command;
 
-/// Runs an example through cargo, so that it is built from these sources, and returns its output.
+use portolan_tests::sources::built;
+
+/// Runs an example that `tests/run` has built, or else through cargo, so that it is built from these
+/// sources. Returns its output.
 fn run(name: &str) -> String {
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "-p", "portolan-examples", "--example", name])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .expect("cargo runs");
+    let mut command = match built(&format!("examples/{name}")) {
+        Some(example) => Command::new(example),
+        None => {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["run", "--quiet", "-p", "portolan-examples", "--example", name]);
+            cargo
+        }
+    };
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("it starts");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {}\n{printed}\n{errors}", output.status);

@@ -39,7 +39,7 @@ fn it_keeps_what_passed() {
     let output = portolan()
         .args(["up", "--isolated", "--addr", "192.0.2.2/24", "--host", "192.0.2.1/24", "--pcap"])
         .arg(&path)
-        .args(["--", "ping", "-n", "-c", "2", "-i", "0.05", "-W", "5", "192.0.2.2"])
+        .args(["--", "ping", "-n", "-c", "2", "-i", "0.2", "-W", "5", "192.0.2.2"])
         .stdin(Stdio::null())
         .output()
         .expect("portolan starts");

@@ -5,8 +5,8 @@ use portolan_tests::namespace::{STACK4, STACK6, TAP, beside_portolan, tool};
 #[test]
 fn ping_answers_over_both_families() {
     beside_portolan("ping::ping_answers_over_both_families", &[], || {
-        assert_all_answered(&tool(&format!("ping -n -c 5 -i 0.05 -W 5 {STACK4}")), 5);
-        assert_all_answered(&tool(&format!("ping -6 -n -c 5 -i 0.05 -W 5 {STACK6}")), 5);
+        assert_all_answered(&tool(&format!("ping -n -c 5 -i 0.2 -W 5 {STACK4}")), 5);
+        assert_all_answered(&tool(&format!("ping -6 -n -c 5 -i 0.2 -W 5 {STACK6}")), 5);
     });
 }
 
@@ -14,9 +14,9 @@ fn ping_answers_over_both_families() {
 #[test]
 fn large_pings_are_put_together_and_cut() {
     beside_portolan("ping::large_pings_are_put_together_and_cut", &[], || {
-        assert_all_answered(&tool(&format!("ping -n -c 5 -i 0.05 -W 5 -s 8000 {STACK4}")), 5);
-        assert_all_answered(&tool(&format!("ping -6 -n -c 5 -i 0.05 -W 5 -s 8000 {STACK6}")), 5);
-        assert_all_answered(&tool(&format!("ping -n -c 2 -i 0.05 -W 5 -s 65507 {STACK4}")), 2);
+        assert_all_answered(&tool(&format!("ping -n -c 5 -i 0.2 -W 5 -s 8000 {STACK4}")), 5);
+        assert_all_answered(&tool(&format!("ping -6 -n -c 5 -i 0.2 -W 5 -s 8000 {STACK6}")), 5);
+        assert_all_answered(&tool(&format!("ping -n -c 2 -i 0.2 -W 5 -s 65507 {STACK4}")), 2);
     });
 }
 
@@ -25,7 +25,7 @@ fn large_pings_are_put_together_and_cut() {
 fn the_link_local_address_answers() {
     beside_portolan("ping::the_link_local_address_answers", &[], || {
         // 02:00:5e:10:00:02 as a modified EUI-64 (RFC 4291, Appendix A).
-        assert_all_answered(&tool(&format!("ping -6 -n -c 3 -i 0.05 -W 5 fe80::5eff:fe10:2%{TAP}")), 3);
+        assert_all_answered(&tool(&format!("ping -6 -n -c 3 -i 0.2 -W 5 fe80::5eff:fe10:2%{TAP}")), 3);
     });
 }
 
