@@ -1,5 +1,14 @@
 //! Socket options, under their Berkeley names.
 
+mod ip;
+mod tcp;
+mod udp;
+
+pub(super) use ip::IpFields;
+pub use ip::IpOptions;
+pub use tcp::{FastOpenOptions, TcpOptions};
+pub use udp::UdpOptions;
+
 use alloc::boxed::Box;
 use core::time::Duration;
 
@@ -158,76 +167,6 @@ pub struct SocketOptions {
     settings: CopyOnWrite<Settings>,
 }
 
-/// The options of IP, see [`SocketOptions`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct IpOptions {
-    /// IP_TTL, if set.
-    pub ttl: Option<u8>,
-    /// IP_TOS and IPV6_TCLASS.
-    pub tos: u8,
-    /// IPV6_V6ONLY.
-    pub v6_only: bool,
-}
-
-/// The options of TCP, see [`SocketOptions`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TcpOptions {
-    /// TCP_KEEPIDLE.
-    pub keepalive_idle: Duration,
-    /// TCP_KEEPINTVL.
-    pub keepalive_interval: Duration,
-    /// TCP_KEEPCNT.
-    pub keepalive_count: u8,
-    /// TCP_NOTSENT_LOWAT.
-    pub unsent_low_water: usize,
-    /// TCP_USER_TIMEOUT, if set.
-    pub user_timeout: Option<Duration>,
-    /// TCP_CORK.
-    pub cork: bool,
-    /// TCP_QUICKACK: whether the next segment will be acknowledged at once.
-    pub quick_ack: bool,
-    /// TCP_NODELAY.
-    pub nodelay: bool,
-    /// TCP_CONGESTION.
-    pub congestion: CongestionControl,
-    /// TCP_DEFER_ACCEPT.
-    pub defer_accept: Duration,
-    /// TCP_MAXSEG, if set.
-    pub max_segment: Option<u16>,
-    /// TCP_SYNCNT, if set.
-    pub syn_count: Option<u8>,
-    /// TCP_LINGER2; `None` if a connection does not wait in FIN-WAIT-2.
-    pub linger2: Option<Duration>,
-    /// TCP_FASTOPEN and related options.
-    pub fast_open: FastOpenOptions,
-}
-
-/// The options of TCP Fast Open, see [`TcpOptions`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FastOpenOptions {
-    /// TCP_FASTOPEN: how many connections may be in a fast opening at once.
-    pub limit: usize,
-    /// TCP_FASTOPEN_CONNECT.
-    pub connect: bool,
-    /// TCP_FASTOPEN_NO_COOKIE.
-    pub without_cookie: bool,
-    /// TCP_FASTOPEN_KEY, if set.
-    pub key: Option<Box<FastOpenKey>>,
-}
-
-/// The options of UDP, see [`SocketOptions`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UdpOptions {
-    /// UDP_SEGMENT; 0 if it is off.
-    pub segment: u16,
-    /// UDP_GRO.
-    pub gro: bool,
-}
-
 /// The smallest value for SO_RCVBUF and SO_SNDBUF: room for two full segments (close to Linux's
 /// SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF).
 const MIN_BUFFER: usize = 4096;
@@ -236,15 +175,6 @@ const MIN_BUFFER: usize = 4096;
 const MAX_SYN_COUNT: u8 = 127;
 /// Linux's TCP_FIN_TIMEOUT_MAX.
 const MAX_LINGER2: Duration = Duration::from_secs(120);
-
-/// The fields of the IP headers of a socket's packets.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct IpFields {
-    /// The TTL or hop limit; `None` for the configured one.
-    pub(super) ttl: Option<u8>,
-    /// The TOS or traffic class.
-    pub(super) tos: u8,
-}
 
 impl SocketOptions {
     /// The initial options of a stream socket.
