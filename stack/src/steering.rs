@@ -23,7 +23,8 @@
 //! | ICMP echo reply | by the identifier, in the same way |
 //! | ICMP error | that of the packet that it quotes |
 //! | ARP, NDP, fragments | all of them |
-//! | anything else: echo requests, unknown protocols, malformed packets | the stack that received it |
+//! | other protocols, which only raw sockets receive | the first stack |
+//! | anything else: echo requests, malformed packets | the stack that received it |
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -156,6 +157,9 @@ impl Steering {
         transport: &[u8],
         direction: Direction,
     ) -> Destination {
+        if !matches!(protocol, protocol::TCP | protocol::UDP) {
+            return Destination::One(0);
+        }
         let (Some(src), Some(dst)) = (read_u16(transport, 0), read_u16(transport, 2)) else {
             return Destination::Any;
         };
@@ -165,8 +169,7 @@ impl Steering {
         };
         match protocol {
             protocol::TCP => Destination::One(self.of_connection((local, local_port), (remote, remote_port))),
-            protocol::UDP => Destination::One(self.of_port(local_port)),
-            _ => Destination::Any,
+            _ => Destination::One(self.of_port(local_port)),
         }
     }
 

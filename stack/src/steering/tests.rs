@@ -123,6 +123,10 @@ proptest! {
             prop_assert_eq!(steering.of_packet(&incoming.icmp(unreachable, 1, &rest)), owner);
         }
         prop_assert_eq!(steering.of_packet(&incoming.echo_request(ports.0, 1, b"x")), Destination::Any);
+        // A raw socket of another protocol receives all of its packets, and errors about its own.
+        prop_assert_eq!(steering.of_packet(&incoming.raw(253, b"x")), Destination::One(0));
+        let sent = [&[0; 4][..], &outgoing.raw(253, b"12345678")].concat();
+        prop_assert_eq!(steering.of_packet(&incoming.icmp(unreachable, 1, &sent)), Destination::One(0));
         let transport = vec![0; 64];
         for protocol in [6, 17, 1, 58] {
             for fragment in incoming.fragments(protocol, &transport, 32) {
