@@ -193,6 +193,9 @@ pub struct IpConfig {
     /// The most frames of the stack's own (resolution, ICMP, resets) that wait for the device, and
     /// packets that wait on the loopback. 1,024, near Linux's `txqueuelen`.
     pub max_queued_frames: usize,
+    /// The most raw sockets of one family and protocol, each of which takes a copy of a packet.
+    /// Another is refused (ENOBUFS). 64; Linux has no limit.
+    pub max_raw_receivers: usize,
 }
 
 impl Default for IpConfig {
@@ -212,6 +215,7 @@ impl Default for IpConfig {
             path_mtu_timeout: Duration::from_secs(600),
             max_path_mtus: 4096,
             max_queued_frames: 1024,
+            max_raw_receivers: 64,
         }
     }
 }

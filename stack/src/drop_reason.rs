@@ -74,6 +74,8 @@ drop_reasons! {
     UnmatchedIcmpError,
     /// An ICMP error that the rate limit suppressed.
     IcmpRateLimit,
+    /// A packet whose checksum is wrong, for a raw socket that wants it verified (IPV6_CHECKSUM).
+    BadRawChecksum,
     /// A UDP datagram that is malformed.
     BadUdp,
     /// A UDP checksum that is wrong, or absent over IPv6.

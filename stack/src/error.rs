@@ -26,6 +26,8 @@ pub enum Error {
     InvalidArgument,
     /// EOPNOTSUPP: this kind of socket has no such call; or a router did not follow a source route.
     NotSupported,
+    /// EPROTONOSUPPORT: the kind of socket does not have this protocol.
+    ProtocolNotSupported,
     /// EAFNOSUPPORT: an address of the other family.
     AddressFamilyNotSupported,
     /// EADDRINUSE: the address and port are taken.
@@ -88,6 +90,7 @@ impl Error {
             Error::BadDescriptor => "EBADF",
             Error::InvalidArgument => "EINVAL",
             Error::NotSupported => "EOPNOTSUPP",
+            Error::ProtocolNotSupported => "EPROTONOSUPPORT",
             Error::AddressFamilyNotSupported => "EAFNOSUPPORT",
             Error::AddressInUse => "EADDRINUSE",
             Error::AddressNotAvailable => "EADDRNOTAVAIL",
@@ -125,6 +128,7 @@ impl Error {
             Error::BadDescriptor => 9,
             Error::InvalidArgument => 22,
             Error::NotSupported => 95,
+            Error::ProtocolNotSupported => 93,
             Error::AddressFamilyNotSupported => 97,
             Error::AddressInUse => 98,
             Error::AddressNotAvailable => 99,
@@ -165,6 +169,7 @@ impl Error {
             }
             Error::InvalidArgument => "the call makes no sense for this socket now or with these arguments",
             Error::NotSupported => "this kind of socket does not have this call",
+            Error::ProtocolNotSupported => "this kind of socket does not have this protocol",
             Error::AddressFamilyNotSupported => "the address is of another family than the socket",
             Error::AddressInUse => {
                 "the address and port are in use; choose another port, or set SO_REUSEADDR or SO_REUSEPORT"
@@ -301,6 +306,7 @@ mod tests {
             Error::BadDescriptor,
             Error::InvalidArgument,
             Error::NotSupported,
+            Error::ProtocolNotSupported,
             Error::AddressFamilyNotSupported,
             Error::AddressInUse,
             Error::AddressNotAvailable,

@@ -146,8 +146,9 @@ pub use network::{
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
-    Credentials, DatagramMeta, Descriptor, Domain, FastOpenOptions, Interest, IpOptions, Ready, SendMeta,
-    Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions,
+    Credentials, DatagramMeta, Descriptor, Domain, FastOpenOptions, IcmpFilter, Interest, IpOptions,
+    RawOptions, Ready, SendMeta, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState,
+    TcpOptions, UdpOptions,
 };
 pub use stack::Stack;
 pub use stats::{

@@ -40,8 +40,7 @@ impl Network {
         let message = datagram.transport();
         let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
         let Some(kind) = kind.filter(|_| verify_internet_checksum(message)) else {
-            ctx.count_drop(DropReason::BadIcmp);
-            return IcmpOutcome::Done;
+            return IcmpOutcome::Unused(DropReason::BadIcmp);
         };
         self.handle_icmp(ctx, classify_v4(kind), datagram)
     }
@@ -57,8 +56,7 @@ impl Network {
         let kind = read_u8(message, 0).filter(|_| message.len() >= icmp::HEADER_LEN);
         let is_right = verify_transport_checksum(datagram.src, datagram.dst, protocol::ICMPV6, message);
         let Some(kind) = kind.filter(|_| is_right) else {
-            ctx.count_drop(DropReason::BadIcmp);
-            return IcmpOutcome::Done;
+            return IcmpOutcome::Unused(DropReason::BadIcmp);
         };
         match classify_v6(kind) {
             MessageClass::Neighbor => {
@@ -66,10 +64,7 @@ impl Network {
                 IcmpOutcome::Done
             }
             // RFC 4291 §2.5.2: no packet but NDP's comes from the unspecified address.
-            _ if datagram.src.is_unspecified() => {
-                ctx.count_drop(DropReason::Martian);
-                IcmpOutcome::Done
-            }
+            _ if datagram.src.is_unspecified() => IcmpOutcome::Unused(DropReason::Martian),
             class => self.handle_icmp(ctx, class, datagram),
         }
     }
@@ -98,8 +93,7 @@ impl Network {
             MessageClass::Redirect => DropReason::RedirectIgnored,
             MessageClass::Neighbor | MessageClass::Unknown => DropReason::UnknownIcmp,
         };
-        ctx.count_drop(reason);
-        IcmpOutcome::Done
+        IcmpOutcome::Unused(reason)
     }
 
     fn answer_echo(&mut self, ctx: &mut Ctx<'_>, request: &Datagram) {

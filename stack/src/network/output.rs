@@ -8,6 +8,7 @@ use super::Network;
 use super::drops::flow_of;
 use super::path::{Hop, RoutingDecision, Station};
 use crate::Ctx;
+use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, HeaderBuf, Payload, Transmit, payload_len};
@@ -100,6 +101,41 @@ impl Network {
         };
         ip.prepend(&mut header, len);
         Ok(self.transmit_through(ctx, hop, IpPacket { header, payload, checksum, segments: meta.run }))
+    }
+
+    /// Sends a packet whose IP header a program has made towards the end of this flow, whatever the
+    /// header says. `None`: the packet went to the loopback, waits for a neighbour, or was dropped.
+    pub(crate) fn output_made_packet(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        flow: &FourTuple,
+        iface: Option<InterfaceId>,
+        header: HeaderBuf,
+        payload: Payload,
+    ) -> Option<Transmit> {
+        let (src, dst) = (flow.local.addr, flow.remote.addr);
+        let path = self.path(dst, iface);
+        let fits = |path| header.len() + payload_len(&payload) <= self.link_mtu_of(path);
+        let reason = match path {
+            Ok(path) if fits(path) => {
+                let packet = IpPacket::new(header, payload);
+                let RoutingDecision::Link(hop) = path else {
+                    self.loop_back(ctx, path, src, packet);
+                    return None;
+                };
+                return self.transmit_through(ctx, hop, packet);
+            }
+            Ok(_) => DropReason::PacketTooBig,
+            Err(_) => DropReason::NoRoute,
+        };
+        let packet = PacketAddresses { src, dst, protocol: flow.local.port as u8 };
+        self.drop_unsent(ctx, iface, packet, None, reason);
+        None
+    }
+
+    /// An identification for a packet of these addresses and this protocol.
+    pub(crate) fn next_identification(&mut self, ctx: &mut Ctx<'_>, flow: (IpAddr, IpAddr, u8)) -> u16 {
+        self.identifications.next(ctx.now, ctx.rng, flow) as u16
     }
 
     /// Reserves identifications for packets that the caller makes from the headers of one that was

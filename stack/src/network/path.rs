@@ -254,7 +254,7 @@ impl Network {
         learned.map_or(link, |path| PathMtu { mtu: path.mtu.min(link.mtu), ..path })
     }
 
-    fn link_mtu_of(&self, path: RoutingDecision) -> usize {
+    pub(super) fn link_mtu_of(&self, path: RoutingDecision) -> usize {
         let RoutingDecision::Link(hop) = path else { return LOOPBACK_MTU };
         self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu)
     }

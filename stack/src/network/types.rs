@@ -79,6 +79,8 @@ pub(crate) enum Delivery {
 pub(crate) enum IcmpOutcome {
     /// It was answered or used, or dropped and counted.
     Done,
+    /// The network layer has no use for it: it is dropped for this reason unless a socket takes it.
+    Unused(DropReason),
     /// An echo reply, for the socket that sent the request.
     EchoReply,
     /// An error about a packet of ours.

@@ -42,10 +42,22 @@ impl Common {
         any: BoundAddr,
         groups: Groups,
     ) -> Result<Bound> {
-        let socket = self.record(id)?;
-        if socket.bound().is_some() {
+        if self.record(id)?.bound().is_some() {
             return Err(Error::InvalidArgument);
         }
+        self.resolve_binding(network, id, addr, any, groups)
+    }
+
+    /// Like [`choose_binding`](Common::choose_binding), whether or not the socket has one.
+    pub(super) fn resolve_binding(
+        &self,
+        network: &Network,
+        id: SocketId,
+        addr: SocketAddr,
+        any: BoundAddr,
+        groups: Groups,
+    ) -> Result<Bound> {
+        let socket = self.record(id)?;
         let (endpoint, scope) = socket.accept_addr(addr)?;
         let is_mapped = endpoint.addr.is_ipv4() && socket.domain == Domain::V6;
         let addr = if endpoint.addr.is_unspecified() && is_mapped {

@@ -44,6 +44,8 @@ pub(super) struct OutgoingDatagram {
     /// The hop limit, if it differs from the socket's.
     pub(super) hop_limit: Option<u8>,
     pub(super) traffic_class: Option<u8>,
+    /// Whether the data is a whole IP packet, whose header the program has made (IP_HDRINCL).
+    pub(super) is_packet: bool,
 }
 
 impl DatagramQueue {

@@ -34,7 +34,7 @@ pub(crate) struct Sockets {
 }
 
 macro_rules! rooms {
-    ($($(#[$doc:meta])* $kind:ident => $room:ident: $tables:ty,)*) => {
+    ($($(#[$doc:meta])* $kind:ident $(($field:ty))? => $room:ident: $tables:ty,)*) => {
         /// The tables of each kind of socket.
         #[derive(Debug)]
         pub(crate) struct Kinds {
@@ -48,7 +48,7 @@ macro_rules! rooms {
 
             pub(crate) fn of(&mut self, kind: SocketKind) -> &mut dyn ProtocolCalls {
                 match kind {
-                    $(SocketKind::$kind => &mut self.$room,)*
+                    $(SocketKind::$kind { .. } => &mut self.$room,)*
                 }
             }
 
@@ -155,15 +155,17 @@ impl Kinds {
             Delivery::Icmp { message, outcome } => {
                 let is_taken = self.on_icmp(env, &message, &outcome);
                 match outcome {
-                    IcmpOutcome::EchoReply if !is_taken => env.ctx.count_drop(DropReason::UnknownIcmp),
-                    IcmpOutcome::EchoReply | IcmpOutcome::Done => {}
                     IcmpOutcome::Error(error) => {
                         if self.handle_network_error(env, &error) {
                             env.ctx.stats.icmp.errors_received += 1;
-                        } else {
+                        } else if !is_taken {
                             env.ctx.count_drop(DropReason::UnmatchedIcmpError);
                         }
                     }
+                    _ if is_taken => {}
+                    IcmpOutcome::EchoReply => env.ctx.count_drop(DropReason::UnknownIcmp),
+                    IcmpOutcome::Unused(reason) => env.ctx.count_drop(reason),
+                    IcmpOutcome::Done => {}
                 }
             }
             // No packet came in with it; the packet that it is about is counted.
@@ -257,7 +259,8 @@ impl Kinds {
         self.tcp.renew_budget(env);
     }
 
-    /// A new socket, under the lowest free number of the caller. EMFILE, ENOBUFS.
+    /// A new socket, under the lowest free number of the caller. EMFILE, ENOBUFS, and
+    /// EPROTONOSUPPORT for a protocol that the kind does not have.
     pub(crate) fn open(
         &mut self,
         env: &mut Env<'_>,
@@ -266,7 +269,7 @@ impl Kinds {
         kind: SocketKind,
     ) -> Result<Descriptor> {
         env.common.owners.check_room(caller)?;
-        let mut socket = self.of(kind).new_socket(domain, kind);
+        let mut socket = self.of(kind).new_socket(domain, kind)?;
         socket.uid = env.common.owners.credentials(caller)?.uid;
         let bytes = socket.charge();
         if env.common.account.is_full_for(bytes) {
@@ -274,6 +277,7 @@ impl Kinds {
         }
         let id = env.common.records.insert(socket);
         env.common.charge(id, bytes);
+        self.of(kind).on_opened(id, domain, kind);
         env.common.hold(caller, id)
     }
 

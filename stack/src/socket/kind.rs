@@ -23,18 +23,24 @@ macro_rules! kinds {
             /// ICMP echo message; the stack sets its identifier (the local port) and its checksum,
             /// and delivers the replies.
             Echo => echo: $crate::socket::echo::EchoSockets,
+            /// SOCK_RAW with this protocol number, 1 to 255: packets with all that follows the IP
+            /// header. A socket receives a copy of every packet of its protocol, whatever else the
+            /// stack does with the packet: over IPv4 with the IP header, over IPv6 without. With
+            /// 255, IPPROTO_RAW, the header of what it sends is the program's (see
+            /// [`RawOptions::header_included`](crate::RawOptions::header_included)).
+            Raw(u8) => raw: $crate::socket::raw::RawSockets,
         }
     };
 }
 pub(super) use kinds;
 
 macro_rules! socket_kind {
-    ($($(#[$doc:meta])* $kind:ident => $room:ident: $tables:ty,)*) => {
+    ($($(#[$doc:meta])* $kind:ident $(($field:ty))? => $room:ident: $tables:ty,)*) => {
         /// The kind of a socket.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum SocketKind {
-            $($(#[$doc])* $kind,)*
+            $($(#[$doc])* $kind $(($field))?,)*
         }
     };
 }

@@ -3,8 +3,8 @@
 //! Read `table`, `owners` and `credentials` (descriptors and their sockets), then `record` (a socket) and `common`
 //! (the shared state of all sockets), then `state` and `protocol` (what each kind of socket
 //! implements), `kind` (the list of the kinds) and `dispatch` (the choice of the kind), `interest`
-//! and `pollers` (Linux's epoll), and then the kinds: `tcp`, `udp` and `echo`, the latter two with
-//! `datagram_queue` and `bound_ports`. `errors` defines which network errors a program gets;
+//! and `pollers` (Linux's epoll), and then the kinds: `tcp`, `udp`, `echo` and `raw`, the latter three
+//! with `datagram_queue`, and `udp` and `echo` with `bound_ports`. `errors` defines which network errors a program gets;
 //! `holdings` and `relief` handle shortages of memory. The public interface is `crate::calls`.
 //!
 //! A new kind of socket is a folder beside `udp`, whose tables implement the two traits of
@@ -28,6 +28,7 @@ mod options;
 mod owners;
 mod pollers;
 mod protocol;
+mod raw;
 mod record;
 mod relief;
 mod scope;
@@ -46,7 +47,9 @@ pub use info::{SocketInfo, SocketState};
 pub use interest::{Interest, Ready};
 pub use kind::{Domain, Shutdown, SocketKind};
 pub use message::{DatagramMeta, SendMeta};
-pub use options::{FastOpenOptions, IpOptions, SocketOption, SocketOptions, TcpOptions, UdpOptions};
+pub use options::{
+    FastOpenOptions, IcmpFilter, IpOptions, RawOptions, SocketOption, SocketOptions, TcpOptions, UdpOptions,
+};
 pub(crate) use protocol::{ProtocolCalls, SendData};
 pub(crate) use record::Socket;
 pub use table::Descriptor;

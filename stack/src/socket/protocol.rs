@@ -20,8 +20,11 @@ use crate::tcp::SendFlags;
 /// The calls, on the tables of one kind of socket. The default methods are for kinds whose records
 /// have a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
 pub(crate) trait ProtocolCalls {
-    /// A record for a new socket.
-    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Socket;
+    /// A record for a new socket. EPROTONOSUPPORT, ENOBUFS.
+    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Result<Socket>;
+
+    /// Enters a new socket into the kind's tables, if it is found there before it is bound.
+    fn on_opened(&mut self, _: SocketId, _: Domain, _: SocketKind) {}
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()>;
 

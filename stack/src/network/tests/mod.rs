@@ -142,6 +142,11 @@ impl Host {
     fn keep(&mut self, received: Reception) {
         match received {
             Ok(Some(Delivery::Icmp { message, outcome: IcmpOutcome::Done })) => self.done.push(message),
+            // No socket takes it.
+            Ok(Some(Delivery::Icmp { message, outcome: IcmpOutcome::Unused(reason) })) => {
+                self.done.push(message);
+                self.with(|_, ctx| ctx.count_drop(reason));
+            }
             Ok(other) => self.delivered.extend(other),
             Err(reason) => self.with(|_, ctx| ctx.count_drop(reason)),
         }

@@ -18,8 +18,8 @@ use crate::socket::record::{Protocol, Socket};
 use crate::tcp::SendFlags;
 
 impl ProtocolCalls for EchoSockets {
-    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Socket {
-        Socket::new(domain, kind, self.default_options.clone(), Protocol::new_datagrams())
+    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Result<Socket> {
+        Ok(Socket::new(domain, kind, self.default_options.clone(), Protocol::new_datagrams()))
     }
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
@@ -50,7 +50,8 @@ impl ProtocolCalls for EchoSockets {
             return Err(Error::InvalidArgument);
         }
         let SendMeta { hop_limit, traffic_class, .. } = *meta;
-        let outgoing = OutgoingDatagram { flow, data, segment_len: 0, hop_limit, traffic_class };
+        let outgoing =
+            OutgoingDatagram { flow, data, segment_len: 0, hop_limit, traffic_class, is_packet: false };
         env.common.queue_datagram(id, outgoing)
     }
 

@@ -1,11 +1,13 @@
 //! Socket options, under their Berkeley names.
 
 mod ip;
+mod raw;
 mod tcp;
 mod udp;
 
 pub(super) use ip::IpFields;
 pub use ip::IpOptions;
+pub use raw::{IcmpFilter, RawOptions};
 pub use tcp::{FastOpenOptions, TcpOptions};
 pub use udp::UdpOptions;
 
@@ -120,6 +122,17 @@ pub enum SocketOption {
     /// UDP_GRO: datagrams of one sender that the device has joined are received together;
     /// [`DatagramMeta::segment_len`](crate::DatagramMeta::segment_len) is the length of each.
     UdpGro(bool),
+    /// IP_HDRINCL and IPV6_HDRINCL on a raw socket, see
+    /// [`RawOptions::header_included`](crate::RawOptions::header_included).
+    HeaderIncluded(bool),
+    /// IPV6_CHECKSUM on an IPv6 raw socket: the offset of the checksum in the data, an even number.
+    /// The stack computes the checksum of what is sent, and drops what is received with a wrong
+    /// one. `None`, -1 in C and the default, switches that off. On a socket of ICMPv6 it is always
+    /// on and cannot be set.
+    ChecksumOffset(Option<u16>),
+    /// ICMP_FILTER or ICMP6_FILTER on a raw socket of ICMP or ICMPv6: the types of messages that it
+    /// receives.
+    IcmpFilter(IcmpFilter),
 }
 
 impl SocketOption {
@@ -163,6 +176,8 @@ pub struct SocketOptions {
     pub tcp: TcpOptions,
     /// IPPROTO_UDP.
     pub udp: UdpOptions,
+    /// The options of a raw socket, and only of such a socket.
+    pub raw: Option<Box<RawOptions>>,
     /// The part of the options that a connection uses.
     settings: CopyOnWrite<Settings>,
 }
@@ -222,6 +237,7 @@ impl SocketOptions {
             ip: IpOptions { ttl: None, tos: 0, v6_only: false },
             tcp,
             udp: UdpOptions { segment: 0, gro: false },
+            raw: None,
             settings: Settings::default().into(),
         };
         *options.settings = options.to_settings();
@@ -229,7 +245,7 @@ impl SocketOptions {
     }
 
     /// Sets an option. EINVAL for a value out of range; but buffer sizes are adjusted to their
-    /// range, as in Linux.
+    /// range, as in Linux. ENOPROTOOPT for an option of raw sockets on another socket.
     pub(crate) fn set(&mut self, config: &Config, option: SocketOption) -> Result<()> {
         let buffer = |size: usize| size.clamp(MIN_BUFFER, config.tcp.max_buffer_bytes.max(MIN_BUFFER));
         let check = |ok: bool| if ok { Ok(()) } else { Err(Error::InvalidArgument) };
@@ -306,12 +322,24 @@ impl SocketOptions {
             SocketOption::V6Only(on) => self.ip.v6_only = on,
             SocketOption::UdpSegment(len) => self.udp.segment = len,
             SocketOption::UdpGro(on) => self.udp.gro = on,
+            SocketOption::HeaderIncluded(on) => self.raw_options()?.header_included = on,
+            SocketOption::ChecksumOffset(at) => {
+                // RFC 3542 §3.1: the offset is even.
+                check(at.is_none_or(|at| at % 2 == 0))?;
+                self.raw_options()?.checksum_at = at;
+            }
+            SocketOption::IcmpFilter(filter) => self.raw_options()?.icmp_filter = filter,
         }
         let settings = self.to_settings();
         if *self.settings != settings {
             *self.settings = settings;
         }
         Ok(())
+    }
+
+    /// The options of a raw socket. ENOPROTOOPT for another socket.
+    fn raw_options(&mut self) -> Result<&mut RawOptions> {
+        self.raw.as_deref_mut().ok_or(Error::ProtocolNotAvailable)
     }
 
     pub(super) fn ip_fields(&self) -> IpFields {

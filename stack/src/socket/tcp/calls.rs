@@ -25,8 +25,8 @@ use crate::socket::scope::Bound;
 use crate::tcp::{Connection, SendFlags, State};
 
 impl ProtocolCalls for TcpSockets {
-    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Socket {
-        Socket::new(domain, kind, self.default_options.clone(), Protocol::Tcp(TcpSocket::Idle))
+    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Result<Socket> {
+        Ok(Socket::new(domain, kind, self.default_options.clone(), Protocol::Tcp(TcpSocket::Idle)))
     }
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {

@@ -24,8 +24,8 @@ use crate::udp;
 const MAX_SEGMENTS: u64 = 128;
 
 impl ProtocolCalls for UdpSockets {
-    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Socket {
-        Socket::new(domain, kind, self.default_options.clone(), Protocol::new_datagrams())
+    fn new_socket(&self, domain: Domain, kind: SocketKind) -> Result<Socket> {
+        Ok(Socket::new(domain, kind, self.default_options.clone(), Protocol::new_datagrams()))
     }
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
@@ -81,7 +81,8 @@ impl ProtocolCalls for UdpSockets {
             }
         }
         let SendMeta { hop_limit, traffic_class, .. } = *meta;
-        let outgoing = OutgoingDatagram { flow, data, segment_len, hop_limit, traffic_class };
+        let outgoing =
+            OutgoingDatagram { flow, data, segment_len, hop_limit, traffic_class, is_packet: false };
         env.common.queue_datagram(id, outgoing)
     }
 

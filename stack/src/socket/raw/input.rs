@@ -1,0 +1,142 @@
+//! Received packets, for raw sockets, and errors about packets that were sent.
+
+use core::net::IpAddr;
+
+use super::RawSockets;
+use crate::demux::{BoundAddr, Endpoint, FourTuple};
+use crate::drop_reason::DropReason;
+use crate::error::Error;
+use crate::id::SocketId;
+use crate::interface_id::InterfaceId;
+use crate::ip::checksum::verify_transport_checksum;
+use crate::ip::{protocol, read_u8};
+use crate::network::{Datagram, IcmpOutcome, NetworkError, NetworkErrorKind};
+use crate::socket::common::{Common, Env};
+use crate::socket::datagram_queue::ReceivedDatagram;
+use crate::socket::errors::report;
+use crate::socket::kind::Domain;
+use crate::socket::message::DatagramMeta;
+use crate::socket::protocol::ProtocolInput;
+use crate::socket::record::Socket;
+use crate::socket::scope::{Bound, iface_of, scope_of};
+
+impl ProtocolInput for RawSockets {
+    #[inline]
+    fn on_datagram(&mut self, env: &mut Env<'_>, datagram: &Datagram) -> bool {
+        !self.receivers.is_empty() && self.deliver(env, datagram)
+    }
+
+    /// Delivers every ICMP message, whatever the stack itself does with it.
+    #[inline]
+    fn on_icmp(&mut self, env: &mut Env<'_>, message: &Datagram, _: &IcmpOutcome) -> bool {
+        !self.receivers.is_empty() && self.deliver(env, message)
+    }
+
+    /// Linux's `raw_err`: without IP_RECVERR only a connected socket gets errors, and only hard
+    /// ones; of a path MTU it hears over IPv4 only.
+    fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
+        let (local, remote, is_v4) = (error.local, error.remote, error.local.is_ipv4());
+        let mut is_ours = false;
+        for &id in self.receivers(is_v4, error.protocol) {
+            if !takes(env.common, id, local, remote, error.iface) {
+                continue;
+            }
+            is_ours = true;
+            let told = match error.kind {
+                NetworkErrorKind::PacketTooBig { .. } => is_v4.then_some(Error::MessageTooLong),
+                kind => report(kind, is_v4).filter(|report| report.is_hard).map(|report| report.error),
+            };
+            let is_connected = env.common.record(id).is_ok_and(|socket| flow_of(socket).is_some());
+            if let Some(error) = told.filter(|_| is_connected) {
+                env.common.set_datagram_error(id, error);
+            }
+        }
+        if is_ours && let NetworkErrorKind::PacketTooBig { mtu } = error.kind {
+            env.network.learn_path_mtu(env.ctx.now, remote, iface_of(flow.scope), mtu);
+        }
+        is_ours
+    }
+}
+
+impl RawSockets {
+    /// Delivers a packet to each socket that takes it. Whether there was one: as on Linux a socket
+    /// whose filter or full queue loses the packet counts, too.
+    #[cold]
+    #[inline(never)]
+    fn deliver(&self, env: &mut Env<'_>, datagram: &Datagram) -> bool {
+        let &Datagram { src, dst, iface, hop_limit, traffic_class, protocol, .. } = datagram;
+        let flow = FourTuple {
+            local: Endpoint::new(dst, 0),
+            remote: Endpoint::new(src, 0),
+            scope: scope_of([src, dst], iface),
+        };
+        let mut is_taken = false;
+        for &id in self.receivers(src.is_ipv4(), protocol) {
+            if !takes(env.common, id, dst, src, Some(iface)) {
+                continue;
+            }
+            is_taken = true;
+            let Ok(socket) = env.common.record(id) else { continue };
+            if !passes(socket, datagram) {
+                continue;
+            }
+            let data = match socket.domain {
+                Domain::V4 => datagram.packet.clone(),
+                Domain::V6 => datagram.share_transport(),
+            };
+            // An IP packet is shorter than 64 KiB, and so is what follows its IPv6 header.
+            let segment_len = data.len() as u16;
+            let (domain, at) = (socket.domain, env.ctx.received_at);
+            let meta = DatagramMeta { flow, iface, hop_limit, traffic_class, segment_len, domain, at };
+            let checked = match is_checksum_right(socket, datagram) {
+                true => env.common.deliver_datagram(id, ReceivedDatagram { meta, data }),
+                false => Err(DropReason::BadRawChecksum),
+            };
+            if let Err(reason) = checked {
+                env.ctx.count_drop(reason);
+            }
+        }
+        is_taken
+    }
+}
+
+/// Whether a socket takes packets with these addresses: it is bound to the local one or to none,
+/// and is connected to the remote one or to none.
+fn takes(common: &Common, id: SocketId, local: IpAddr, remote: IpAddr, iface: Option<InterfaceId>) -> bool {
+    let Ok(socket) = common.record(id) else { return false };
+    let (flow, bound) = (flow_of(socket), socket.bound());
+    let bound_to = match (bound, flow) {
+        (Some(Bound { addr: BoundAddr::One(addr), .. }), _) => Some(addr),
+        (_, flow) => flow.map(|flow| flow.local.addr),
+    };
+    let scope = flow.map_or(0, |flow| flow.scope).max(bound.map_or(0, |bound| bound.scope));
+    bound_to.is_none_or(|addr| addr == local)
+        && flow.is_none_or(|flow| flow.remote.addr == remote)
+        && iface_of(scope).is_none_or(|named| iface == Some(named))
+}
+
+fn flow_of(socket: &Socket) -> Option<FourTuple> {
+    socket.protocol.state().flow()
+}
+
+/// Whether the filter of an ICMP socket lets the message pass. As on Linux a message without a type
+/// does not pass, and IPv4's filter has types below 32 only.
+fn passes(socket: &Socket, message: &Datagram) -> bool {
+    let is_v4 = message.src.is_ipv4();
+    if message.protocol != protocol::icmp_for(message.src) {
+        return true;
+    }
+    let Some(raw) = &socket.options.raw else { return true };
+    match read_u8(message.transport(), 0) {
+        Some(kind) => (is_v4 && kind >= 32) || raw.icmp_filter.passes(kind),
+        None => false,
+    }
+}
+
+/// Whether the checksum is right, if the socket wants it verified (RFC 3542 §3.1).
+fn is_checksum_right(socket: &Socket, datagram: &Datagram) -> bool {
+    let wants = socket.domain == Domain::V6
+        && socket.options.raw.as_ref().is_some_and(|raw| raw.checksum_at.is_some());
+    let Datagram { src, dst, protocol, is_checked, .. } = *datagram;
+    !wants || is_checked || verify_transport_checksum(src, dst, protocol, datagram.transport())
+}
