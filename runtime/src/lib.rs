@@ -10,7 +10,7 @@
 //! | `engine` | a stack and its devices behind two locks, and the threads that drive them |
 //! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
 //! | `listening` | a listener on all stacks of a runtime |
-//! | `tcp`, `udp`, `echo` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`] |
+//! | `tcp`, `udp`, `echo`, `raw` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`] |
 //! | [`device`] | devices: the trait, a pair in memory, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
 //! | `pool` | reusable memory |
@@ -54,6 +54,7 @@ mod plan;
 mod platform;
 mod policy;
 mod pool;
+mod raw;
 mod runtime;
 mod socket;
 #[cfg_attr(loom, path = "../loom/sync.rs")]
@@ -68,6 +69,7 @@ pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
 pub use engine::inbox::Handovers;
 pub use handle::Handle;
+pub use raw::RawSocket;
 pub use runtime::Runtime;
 #[cfg(any(loom, shuttle))]
 pub use sync::model;

@@ -1,0 +1,195 @@
+//! Raw IP sockets, modelled on `std::net::UdpSocket` and socket2.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portolan::{DatagramMeta, Domain, IcmpFilter, SendMeta, SocketKind, SocketOption};
+
+use crate::handle::Handle;
+use crate::socket::Socket;
+use crate::tcp::set_ttl;
+
+/// A raw IP socket: packets of one protocol, past TCP and UDP (see [`SocketKind::Raw`]). The ports
+/// of addresses mean nothing.
+///
+/// In a runtime with several stacks the socket is on the first of them, and receives the packets
+/// that the first stack receives. Packets of protocols other than TCP, UDP and ICMP all go there.
+///
+/// ```
+/// use std::net::{Ipv4Addr, SocketAddr};
+///
+/// use portolan::Domain;
+/// use portolan_runtime::{Builder, RawSocket, device::memory_pair};
+///
+/// let (left, right) = memory_pair()?;
+/// let a = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
+/// let b = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
+///
+/// const PROTOCOL: u8 = 253; // for experiments (RFC 3692)
+/// let sender = RawSocket::new(&a, Domain::V4, PROTOCOL)?;
+/// let receiver = RawSocket::new(&b, Domain::V4, PROTOCOL)?;
+/// sender.send_to(b"hello", (Ipv4Addr::new(10, 0, 0, 2), 0))?;
+/// let mut buf = [0; 1500];
+/// let (len, from) = receiver.recv_from(&mut buf)?;
+/// assert_eq!(from, SocketAddr::from(([10, 0, 0, 1], 0)));
+/// assert_eq!(&buf[20..len], b"hello"); // behind the IPv4 header
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct RawSocket {
+    socket: Arc<Socket>,
+}
+
+impl RawSocket {
+    /// Makes a socket for packets of this protocol number, 1 to 255, to and from any address.
+    pub fn new(handle: &impl AsRef<Handle>, domain: Domain, protocol: u8) -> io::Result<RawSocket> {
+        let stacks = &handle.as_ref().stacks;
+        let socket = Socket::new(stacks, 0, domain, SocketKind::Raw(protocol), &[])?;
+        Ok(RawSocket { socket: Arc::new(socket) })
+    }
+
+    /// Receives only packets to this address from now on, and sends from it.
+    pub fn bind(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
+        self.socket.bind(addr.into())
+    }
+
+    /// Waits for a packet. Returns its length and its sender; the part that does not fit into the
+    /// buffer is lost. An IPv4 packet begins with its header, an IPv6 packet behind its headers.
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.recv_from(buf)
+    }
+
+    /// Like [`recv_from`](RawSocket::recv_from), but leaves the packet in the queue.
+    pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        self.socket.peek_from(buf)
+    }
+
+    /// Sends a packet. Without [`set_header_included`](RawSocket::set_header_included) the stack
+    /// makes the IP header, and fragments a packet that is too large.
+    pub fn send_to(&self, data: &[u8], addr: impl Into<SocketAddr>) -> io::Result<usize> {
+        self.socket.send_to(data, addr.into())
+    }
+
+    /// Waits for a packet. Returns the whole packet, without a copy, and its metadata (`recvmsg`).
+    pub fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
+        self.socket.recv_msg()
+    }
+
+    /// Sends a packet with the choices in `meta` (`sendmsg`).
+    pub fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
+        self.socket.send_msg(bytes, meta)
+    }
+
+    /// Waits for a packet, and takes those that are queued then, at most `max`. Appends them to
+    /// `batch` and returns their number.
+    pub fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
+        self.socket.recv_batch(batch, max)
+    }
+
+    /// Sets the peer: `send` sends to it, and only its packets are received.
+    pub fn connect(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
+        self.socket.connect_datagrams(addr.into())
+    }
+
+    /// Sends a packet to the connected peer.
+    pub fn send(&self, data: &[u8]) -> io::Result<usize> {
+        self.socket.write(data)
+    }
+
+    /// Waits for a packet.
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.recv_from(buf).map(|(len, _)| len)
+    }
+
+    /// Like [`recv`](RawSocket::recv), but leaves the packet in the queue.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.peek(buf)
+    }
+
+    /// Returns the address of the connected peer.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.peer_addr()
+    }
+
+    /// Returns the address of this end. As on Linux its port is the protocol number.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Returns another handle to the same socket.
+    pub fn try_clone(&self) -> io::Result<RawSocket> {
+        Ok(RawSocket { socket: self.socket.clone() })
+    }
+
+    /// Sets how long receiving waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)
+    }
+
+    /// Sets how long sending waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_write_timeout(timeout)
+    }
+
+    /// Returns what [`set_read_timeout`](RawSocket::set_read_timeout) set.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.read_timeout())
+    }
+
+    /// Returns what [`set_write_timeout`](RawSocket::set_write_timeout) set.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.write_timeout())
+    }
+
+    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// IP_HDRINCL and IPV6_HDRINCL: whether the data begins with the IP header
+    /// ([`RawOptions::header_included`](portolan::RawOptions::header_included)).
+    pub fn set_header_included(&self, included: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::HeaderIncluded(included))
+    }
+
+    /// ICMP_FILTER and ICMP6_FILTER: the types of messages that a socket of ICMP or ICMPv6 receives.
+    pub fn set_icmp_filter(&self, filter: IcmpFilter) -> io::Result<()> {
+        self.socket.set_option(SocketOption::IcmpFilter(filter))
+    }
+
+    /// IPV6_CHECKSUM: the offset of the checksum that the stack computes and verifies.
+    pub fn set_checksum_offset(&self, offset: Option<u16>) -> io::Result<()> {
+        self.socket.set_option(SocketOption::ChecksumOffset(offset))
+    }
+
+    /// SO_BROADCAST.
+    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::Broadcast(broadcast))
+    }
+
+    /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        set_ttl(&self.socket, ttl)
+    }
+
+    /// IP_TOS and IPV6_TCLASS: DSCP and the ECN field.
+    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
+        self.socket.set_option(SocketOption::Tos(tos))
+    }
+
+    /// Takes the pending error (SO_ERROR).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+
+    /// Sets any option.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.socket.set_option(option)
+    }
+}
