@@ -31,7 +31,8 @@ use crate::trace::Traced;
 ///    ([`send`](Stack::send) and so on);
 /// 2. drains [`poll_transmit`](Stack::poll_transmit) into the device, as long as the device has
 ///    room, and [`handle_loopback`](Stack::handle_loopback), until neither has more;
-/// 3. drains [`poll_event`](Stack::poll_event) and wakes the threads that wait;
+/// 3. drains [`poll_event`](Stack::poll_event), and [`poll_ready_poller`](Stack::poll_ready_poller)
+///    if there are pollers, and wakes the threads that wait;
 /// 4. waits for a frame, a call, or [`poll_timeout`](Stack::poll_timeout), whichever is first.
 ///
 /// **Frames before timers**: after a pause (the thread was preempted for 10 ms) both wait, and the

@@ -8,6 +8,15 @@ use crate::id::PollerId;
 use crate::socket::{Descriptor, Interest, Ready};
 use crate::stack::Stack;
 
+/// The news of pollers, whoever owns them.
+impl Stack {
+    /// Returns the next poller that may have something new to report, so that its program can be
+    /// woken. A poller is returned again only after something else has become ready.
+    pub fn poll_ready_poller(&mut self) -> Option<PollerId> {
+        self.sockets.common.poll_ready_poller()
+    }
+}
+
 macro_rules! calls {
     ($($calls:tt)*) => {
         /// Pollers, which tell which of many descriptors are ready, as Linux's epoll does.
@@ -16,7 +25,8 @@ macro_rules! calls {
         /// token of its own, and asks it again and again what is ready. The cost of that grows with
         /// the number of descriptors that are ready, not with the number that is registered. The
         /// calls never block: when [`poller_wait`](Stack::poller_wait) reports nothing, drive the
-        /// stack, and ask again after [`poll_event`](Stack::poll_event) has returned an event.
+        /// stack, and ask again after [`poll_ready_poller`](Stack::poll_ready_poller) has named the
+        /// poller.
         ///
         /// - A poller has an id and not a descriptor: it is no socket, and none of their calls fits
         ///   it. It belongs to one owner, counts as a descriptor of that owner does in
@@ -112,5 +122,21 @@ calls! {
     pub fn poller_wait(&mut self, poller: PollerId, ready: &mut Vec<Ready>, max: usize) -> Result<usize> {
         let (stack, caller) = self.caller_mut();
         stack.sockets.common.poller_wait(caller, poller, ready, max)
+    }
+
+    /// Whether [`poller_wait`](Stack::poller_wait) may report something. This is cheap. After
+    /// `true` there may still be nothing; after `false` there is nothing.
+    pub fn may_poller_report(&self, poller: PollerId) -> Result<bool> {
+        let (stack, caller) = self.caller();
+        stack.sockets.common.may_poller_report(caller, poller)
+    }
+
+    /// Sets whether a program sleeps until the poller has something to report, which matters for
+    /// [`Interest::EXCLUSIVE`]. [`poller_wait`](Stack::poller_wait) assumes that it sleeps if it
+    /// got nothing, and otherwise that it does not. Say so if a program gives up, or if another
+    /// thread of it still sleeps.
+    pub fn set_poller_waiting(&mut self, poller: PollerId, is_waiting: bool) -> Result<()> {
+        let (stack, caller) = self.caller_mut();
+        stack.sockets.common.set_poller_waiting(caller, poller, is_waiting)
     }
 }

@@ -282,6 +282,29 @@ impl Common {
         self.pollers.wait(poller, ready, max, readiness)
     }
 
+    /// Whether a wait at this poller may report something. EBADF.
+    pub(crate) fn may_poller_report(&self, caller: OwnerId, poller: PollerId) -> Result<bool> {
+        self.pollers.check(caller, poller)?;
+        Ok(self.pollers.may_have_ready(poller))
+    }
+
+    /// Sets whether a program sleeps until this poller has something to report. EBADF.
+    pub(crate) fn set_poller_waiting(
+        &mut self,
+        caller: OwnerId,
+        poller: PollerId,
+        is_waiting: bool,
+    ) -> Result<()> {
+        self.pollers.check(caller, poller)?;
+        self.pollers.set_waiting(poller, is_waiting);
+        Ok(())
+    }
+
+    /// The next poller that may have something to report.
+    pub(crate) fn poll_ready_poller(&mut self) -> Option<PollerId> {
+        self.pollers.next_with_news()
+    }
+
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         while let Some(id) = self.events.pop_front() {
             let Some(socket) = self.records.get_mut(id) else { continue };

@@ -117,6 +117,20 @@ impl Ready {
         Ready { token, readiness }
     }
 
+    /// From the token and the bits of Linux's `epoll_event`. Bits that [`bits`](Ready::bits) cannot
+    /// return are ignored.
+    pub const fn from_bits(token: u64, bits: u32) -> Self {
+        let readiness = Readiness {
+            readable: bits & Interest::READABLE.0 != 0,
+            writable: bits & Interest::WRITABLE.0 != 0,
+            peer_closed: bits & Interest::PEER_CLOSED.0 != 0,
+            hung_up: bits & Interest::HUNG_UP.0 != 0,
+            error: bits & Interest::ERROR.0 != 0,
+            urgent: bits & Interest::URGENT.0 != 0,
+        };
+        Ready { token, readiness }
+    }
+
     /// The readiness as in Linux's `epoll_event.events`.
     pub const fn bits(self) -> u32 {
         let Readiness { readable, writable, peer_closed, hung_up, error, urgent } = self.readiness;

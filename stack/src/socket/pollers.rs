@@ -36,6 +36,8 @@ pub(super) struct Pollers {
     /// The registrations of each socket, by [`SocketId::index`]. Behind the end there are none.
     chains: Vec<SocketChain>,
     by_owner: BTreeMap<OwnerId, OwnerPollers>,
+    /// The pollers that may have something new to report.
+    news: BTreeSet<PollerId>,
     /// The bytes in the account.
     charged_bytes: usize,
     /// The most pollers of one owner.
@@ -62,6 +64,7 @@ struct Poller {
     /// Whether the last wait reported nothing and nothing has woken the poller since: its program
     /// is taken to sleep.
     is_waiting: bool,
+    has_news: bool,
 }
 
 #[derive(Debug)]
@@ -111,6 +114,7 @@ impl Pollers {
             by_key: BTreeMap::new(),
             chains: Vec::new(),
             by_owner: BTreeMap::new(),
+            news: BTreeSet::new(),
             charged_bytes: 0,
             max_pollers: config.max_descriptors,
             max_registrations: config.max_registrations,
@@ -138,7 +142,8 @@ impl Pollers {
         if account.is_full_for(POLLER_BYTES) {
             return Err(Error::NoBufferSpace);
         }
-        let poller = Poller { owner, ready: List::default(), ready_len: 0, is_waiting: false };
+        let poller =
+            Poller { owner, ready: List::default(), ready_len: 0, is_waiting: false, has_news: false };
         let id = self.pollers.insert(poller);
         of_owner.pollers.insert(id);
         self.renew_account(account);
@@ -152,6 +157,7 @@ impl Pollers {
             self.remove_registration(id);
         }
         self.pollers.remove(poller);
+        self.news.remove(&poller);
         if let Some(of_owner) = self.by_owner.get_mut(&caller) {
             of_owner.pollers.remove(&poller);
             if of_owner.pollers.is_empty() {
@@ -211,6 +217,7 @@ impl Pollers {
         self.enter_chain(id, target.socket, is_exclusive);
         if readiness.bits() & wanted != 0 {
             self.list_as_ready(id);
+            self.note_news(target.poller);
         }
         self.renew_account(account);
         Ok(())
@@ -236,6 +243,7 @@ impl Pollers {
         registration.wanted = interest.readiness_bits();
         if readiness.bits() & registration.wanted != 0 {
             self.list_as_ready(id);
+            self.note_news(target.poller);
         }
         Ok(())
     }
@@ -279,6 +287,7 @@ impl Pollers {
             let was_waiting =
                 self.pollers.get_mut(poller).is_some_and(|poller| mem::take(&mut poller.is_waiting));
             self.list_as_ready(id);
+            self.note_news(poller);
             if is_taker && was_waiting {
                 return;
             }
@@ -323,6 +332,36 @@ impl Pollers {
             poller.is_waiting = count == 0;
         }
         Ok(count)
+    }
+
+    /// The next poller that may have something to report. Each is named once, and again only after
+    /// something else has become ready.
+    pub(super) fn next_with_news(&mut self) -> Option<PollerId> {
+        let id = self.news.pop_first()?;
+        if let Some(poller) = self.pollers.get_mut(id) {
+            poller.has_news = false;
+        }
+        Some(id)
+    }
+
+    fn note_news(&mut self, id: PollerId) {
+        if let Some(poller) = self.pollers.get_mut(id)
+            && !mem::replace(&mut poller.has_news, true)
+        {
+            self.news.insert(id);
+        }
+    }
+
+    /// Sets whether a program is taken to sleep until this poller has something to report.
+    pub(super) fn set_waiting(&mut self, poller: PollerId, is_waiting: bool) {
+        if let Some(poller) = self.pollers.get_mut(poller) {
+            poller.is_waiting = is_waiting;
+        }
+    }
+
+    /// Whether a wait may report something.
+    pub(super) fn may_have_ready(&self, poller: PollerId) -> bool {
+        self.pollers.get(poller).is_some_and(|poller| poller.ready_len > 0)
     }
 
     /// The first registration of a poller.

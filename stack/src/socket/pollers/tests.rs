@@ -355,3 +355,52 @@ fn a_poller_is_its_owners_and_goes_with_it() {
     stack.remove_owner(NOW, owner).unwrap();
     assert_eq!(stack.memory_bytes(), with_socket);
 }
+
+#[test]
+fn a_poller_has_news_once_for_what_became_ready() {
+    let mut stack = stack();
+    let [sender, socket] = [8, 7].map(|port| bound(&mut stack, port));
+    let poller = stack.add_poller().unwrap();
+    stack.poller_add(poller, socket, IN, 1).unwrap();
+    assert_eq!(stack.poll_ready_poller(), None);
+    for _ in 0..2 {
+        send(&mut stack, sender, 7);
+        send(&mut stack, sender, 7);
+        assert_eq!(stack.may_poller_report(poller), Ok(true));
+        assert_eq!([(); 2].map(|()| stack.poll_ready_poller()), [Some(poller), None]);
+        // What stays ready is reported again, but is no news.
+        assert_eq!(stack.poller_wait(poller, &mut Vec::new(), 1), Ok(1));
+        assert_eq!(stack.poll_ready_poller(), None);
+    }
+    // What is ready when it is registered, or when its registration is changed, is news.
+    stack.poller_modify(poller, socket, IN, 1).unwrap();
+    assert_eq!([(); 2].map(|()| stack.poll_ready_poller()), [Some(poller), None]);
+    stack.poller_add(poller, sender, OUT, 2).unwrap();
+    stack.remove_poller(poller).unwrap();
+    assert_eq!(stack.poll_ready_poller(), None);
+    assert_eq!(stack.may_poller_report(poller), Err(Error::BadDescriptor));
+    assert_eq!(stack.set_poller_waiting(poller, true), Err(Error::BadDescriptor));
+}
+
+/// A program that gives up takes no arrival away from others.
+#[test]
+fn an_exclusive_arrival_goes_to_a_poller_that_waits() {
+    let mut stack = stack();
+    let [sender, socket] = [8, 7].map(|port| bound(&mut stack, port));
+    let pollers = [(); 2].map(|()| {
+        let poller = stack.add_poller().unwrap();
+        stack.poller_add(poller, socket, IN | Interest::EXCLUSIVE, 1).unwrap();
+        assert_eq!(stack.poller_wait(poller, &mut Vec::new(), 1), Ok(0));
+        poller
+    });
+    stack.set_poller_waiting(pollers[0], false).unwrap();
+    send(&mut stack, sender, 7);
+    assert_eq!(stack.may_poller_report(pollers[1]), Ok(true));
+}
+
+#[test]
+fn bits_are_those_of_linux() {
+    for bit in [0x1, 0x2, 0x4, 0x8, 0x10, 0x2000] {
+        assert_eq!(Ready::from_bits(7, bit | 1 << 31).bits(), bit);
+    }
+}
