@@ -8,8 +8,8 @@ use std::{io, net::SocketAddr};
 
 use portolan::steering::Steering;
 use portolan::{
-    Config, Descriptor, Domain, Frame, InterfaceConfig, InterfaceId, Medium, SocketId, SocketKind, Stack,
-    Transmit,
+    Config, Descriptor, Domain, Frame, Interest, InterfaceConfig, InterfaceId, Medium, SocketId, SocketKind,
+    Stack, Transmit,
 };
 
 use super::thread;
@@ -21,9 +21,13 @@ use crate::engine::bell::Bell;
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{InboxDevice, InboxSet};
 use crate::engine::locks::Engine;
+use crate::engine::stacks::Stacks;
 use crate::engine::wait::WaitLimit;
 use crate::engine::waiters::Direction;
+use crate::handle::Handle;
 use crate::platform::signal::Signal;
+use crate::poller::Poller;
+use crate::udp::UdpSocket;
 
 fn check(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -173,6 +177,85 @@ pub fn everybody_learns_of_the_end() {
             Box::new(move || assert!(receive(&one, d).is_err())),
             Box::new(move || assert!(receive(&two, e).is_err())),
             Box::new(move || three.end(EndReason::Shutdown)),
+        ]);
+    });
+}
+
+/// A runtime of this engine, without its driver thread.
+fn handle(engine: Engine) -> Handle {
+    Handle { stacks: Stacks::new(Arc::new(engine), Vec::new(), None, Vec::new()) }
+}
+
+/// Sockets on the ports 1, 2 and 3.
+fn udp_sockets(handle: &Handle) -> [Arc<UdpSocket>; 3] {
+    [1, 2, 3].map(|port| Arc::new(UdpSocket::bind(handle, ([10, 0, 0, 1], port)).unwrap()))
+}
+
+/// A thread waits at a poller, another waits for a socket: one leads, the other follows. A datagram
+/// comes for each.
+pub fn a_poller_beside_a_socket() {
+    check(|| {
+        let handle = handle(host().0);
+        let [polled, blocking, sender] = udp_sockets(&handle);
+        let poller = Arc::new(Poller::new(&handle).unwrap());
+        poller.add(&*polled, Interest::READABLE, 7).unwrap();
+        // These are closed when the threads have ended.
+        let _kept = (poller.clone(), blocking.clone(), sender.clone());
+        at_once(vec![
+            Box::new(move || assert_eq!(poller.wait(&mut Vec::new(), 1, None).unwrap(), 1)),
+            Box::new(move || assert_eq!(blocking.recv_from(&mut [0; 8]).unwrap().0, 1)),
+            Box::new(move || {
+                for port in [1, 2] {
+                    sender.send_to(b"x", ([10, 0, 0, 1], port)).unwrap();
+                }
+            }),
+        ]);
+    });
+}
+
+/// Two threads wait at one poller, and a datagram comes for each.
+pub fn two_wait_at_one_poller() {
+    check(|| {
+        let handle = handle(host().0);
+        let [one, two, sender] = udp_sockets(&handle);
+        let poller = Arc::new(Poller::new(&handle).unwrap());
+        for socket in [&*one, &*two] {
+            poller.add(socket, Interest::READABLE | Interest::ONE_SHOT, 7).unwrap();
+        }
+        let _kept = sender.clone();
+        let wait = || {
+            let poller = poller.clone();
+            Box::new(move || assert_eq!(poller.wait(&mut Vec::new(), 1, None).unwrap(), 1))
+                as Box<dyn FnOnce() + Send>
+        };
+        at_once(vec![
+            wait(),
+            wait(),
+            Box::new(move || {
+                for port in [1, 2] {
+                    sender.send_to(b"x", ([10, 0, 0, 1], port)).unwrap();
+                }
+            }),
+        ]);
+    });
+}
+
+/// A thread waits at a poller, another for a socket, and a third notifies the one and sends to the
+/// other.
+pub fn a_poller_is_notified() {
+    check(|| {
+        let handle = handle(host().0);
+        let [_, blocking, sender] = udp_sockets(&handle);
+        let poller = Arc::new(Poller::new(&handle).unwrap());
+        let notifier = poller.clone();
+        let _kept = (poller.clone(), blocking.clone(), sender.clone());
+        at_once(vec![
+            Box::new(move || assert_eq!(poller.wait(&mut Vec::new(), 1, None).unwrap(), 0)),
+            Box::new(move || assert_eq!(blocking.recv_from(&mut [0; 8]).unwrap().0, 1)),
+            Box::new(move || {
+                notifier.notify();
+                sender.send_to(b"x", ([10, 0, 0, 1], 2)).unwrap();
+            }),
         ]);
     });
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use portolan::{Domain, SocketKind};
 
 use crate::handle::Handle;
+use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
 
 const ICMPV4_ECHO_REQUEST: u8 = 8;
@@ -77,5 +78,11 @@ impl EchoSocket {
     /// with `None` it waits for ever.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.socket.set_read_timeout(timeout)
+    }
+}
+
+impl HasSockets for EchoSocket {
+    fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf::from(&self.socket)
     }
 }

@@ -11,6 +11,7 @@
 //! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
 //! | `listening` | a listener on all stacks of a runtime |
 //! | `tcp`, `udp`, `echo`, `raw` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`] |
+//! | `poller` | [`Poller`]: waits for many sockets at once |
 //! | [`device`] | devices: the trait, a pair in memory, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
 //! | `pool` | reusable memory |
@@ -53,6 +54,7 @@ mod listening;
 mod plan;
 mod platform;
 mod policy;
+mod poller;
 mod pool;
 mod raw;
 mod runtime;
@@ -69,6 +71,7 @@ pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
 pub use engine::inbox::Handovers;
 pub use handle::Handle;
+pub use poller::{Poller, Source};
 pub use raw::RawSocket;
 pub use runtime::Runtime;
 #[cfg(any(loom, shuttle))]

@@ -9,6 +9,7 @@ use portolan::{SocketKind, SocketOption};
 use crate::engine::bell::Bell;
 use crate::handle::Handle;
 use crate::policy::PORT_DRAWS;
+use crate::poller::sealed::SocketsOf;
 use crate::socket::{Socket, domain_of};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -83,6 +84,10 @@ impl Listening {
 
     fn all(&self) -> impl Iterator<Item = &Socket> {
         std::iter::once(&self.first).chain(&self.others)
+    }
+
+    pub(crate) fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf { first: &self.first, others: &self.others }
     }
 
     pub(crate) fn first(&self) -> &Socket {

@@ -47,6 +47,7 @@
 //! | [`INBOX_FRAMES`] | 4096 | frames that wait for another stack | not measured |
 //! | [`INBOX_BYTES`] | 16 MiB | bytes that wait for another stack | not measured |
 //! | [`MAX_PASSED_ON`] | 64 | frames passed on by one `recv` | not measured |
+//! | [`HOST_EVENTS`] | 256 | events of the host that one wait of a poller takes | not measured |
 //! | [`PORT_DRAWS`] | 32 | attempts at a port that is free on all stacks | not measured |
 //! | [`RECEIVE_BURST`] | 64 | frames impaired by one `recv` | not measured |
 //! | [`HELD_DELAY`] | 5 ms | how long an impaired frame waits to be overtaken | not measured |
@@ -227,6 +228,10 @@ pub(crate) const INBOX_BYTES: usize = 16 << 20;
 
 /// Frames for other stacks that one call of `recv` passes on at most.
 pub(crate) const MAX_PASSED_ON: usize = 64;
+
+/// The most events of the host's descriptors that one wait of a poller takes. Memory for so many is
+/// allocated for each wait that looks.
+pub(crate) const HOST_EVENTS: usize = 256;
 
 /// How often a listener draws a port that turns out to be in use on another stack.
 pub(crate) const PORT_DRAWS: usize = 32;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use portolan::{DatagramMeta, Domain, IcmpFilter, SendMeta, SocketKind, SocketOption};
 
 use crate::handle::Handle;
+use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
 use crate::tcp::set_ttl;
 
@@ -191,5 +192,11 @@ impl RawSocket {
     /// Sets any option.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.socket.set_option(option)
+    }
+}
+
+impl HasSockets for RawSocket {
+    fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf::from(&*self.socket)
     }
 }

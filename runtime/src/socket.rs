@@ -115,6 +115,11 @@ impl Socket {
         Handle { stacks: self.stacks.clone() }
     }
 
+    /// The number of the stack that it is on, if that is one of `stacks`.
+    pub(crate) fn stack_of(&self, stacks: &Arc<Stacks>) -> Option<u16> {
+        Arc::ptr_eq(&self.stacks, stacks).then_some(self.stack)
+    }
+
     fn engine(&self) -> &Engine {
         self.stacks.at(self.stack)
     }

@@ -13,6 +13,7 @@ use crate::handle::Handle;
 use crate::listening::Listening;
 use crate::plan::refused;
 use crate::policy::BACKLOG;
+use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::{Socket, domain_of};
 
 /// A socket that accepts connections, modelled on `std::net::TcpListener`.
@@ -467,6 +468,18 @@ impl Write for TcpStream {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+impl HasSockets for TcpStream {
+    fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf::from(&*self.socket)
+    }
+}
+
+impl HasSockets for TcpListener {
+    fn sockets(&self) -> SocketsOf<'_> {
+        self.sockets.sockets()
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use portolan::{DatagramMeta, SendMeta, SocketKind, SocketOption};
 
 use crate::handle::Handle;
+use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::{Socket, domain_of};
 use crate::tcp::set_ttl;
 
@@ -204,5 +205,11 @@ impl UdpSocket {
     /// Sets any option.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.socket.set_option(option)
+    }
+}
+
+impl HasSockets for UdpSocket {
+    fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf::from(&*self.socket)
     }
 }

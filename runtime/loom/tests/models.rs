@@ -12,7 +12,10 @@ macro_rules! models {
 models! {
     a_bell_wakes_both
     a_note_is_seen
+    a_poller_beside_a_socket
+    a_poller_is_notified
     an_inbox_tells_of_every_frame
     everybody_learns_of_the_end
+    two_wait_at_one_poller
     two_wait_for_one_socket
 }

@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hooked::{Hook, Hooked};
-use portolan::{Config, Medium, Transmit};
+use portolan::{Config, Interest, Medium, Transmit};
 use portolan_shuttle::device::{self, Device, MemoryDevice, MemoryPair};
 use portolan_shuttle::model::{check, random, sleep, thread};
-use portolan_shuttle::{Builder, Runtime, TcpListener, TcpStream, UdpSocket};
+use portolan_shuttle::{Builder, Poller, Runtime, TcpListener, TcpStream, UdpSocket};
 
-/// The number of schedules for each of fifteen models: 5,010 in all.
+/// The number of schedules for each of eighteen models: 6,012 in all.
 const SCHEDULES: usize = 334;
 
 fn config() -> Config {
@@ -491,5 +491,103 @@ fn the_driver_runs_timers_after_a_caller_gave_up() {
         let before = sent.load(Ordering::Relaxed);
         sleep(Duration::from_millis(50));
         assert_eq!(sent.load(Ordering::Relaxed), before + 2, "a timer was not run");
+    });
+}
+
+/// A thread waits at a poller for two sockets, beside a caller that blocks: whoever leads serves the
+/// other.
+#[test]
+fn a_poller_beside_a_blocking_call() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let poller = Poller::new(&server).unwrap();
+        let sockets = [1, 2].map(|port| UdpSocket::bind(&server, ([10, 0, 0, 1], port)).unwrap());
+        for (socket, token) in sockets.iter().zip(0..) {
+            socket.set_nonblocking(true).unwrap();
+            poller.add(socket, Interest::READABLE | Interest::EDGE_TRIGGERED, token).unwrap();
+        }
+        let blocking = UdpSocket::bind(&server, ([10, 0, 0, 1], 3)).unwrap();
+        let polling = thread::spawn(move || {
+            let (mut left, mut ready) = (4, Vec::new());
+            while left > 0 {
+                ready.clear();
+                assert!(poller.wait(&mut ready, 8, None).unwrap() > 0);
+                for ready in &ready {
+                    while sockets[ready.token as usize].recv_from(&mut [0; 8]).is_ok() {
+                        left -= 1;
+                    }
+                }
+            }
+        });
+        let blocked = thread::spawn(move || {
+            for _ in 0..2 {
+                assert_eq!(blocking.recv_from(&mut [0; 8]).unwrap().0, 4);
+            }
+        });
+        let sender = UdpSocket::bind(&client, ([10, 0, 0, 2], 0)).unwrap();
+        for port in [1, 2, 3, 2, 1, 3] {
+            sender.send_to(b"word", ([10, 0, 0, 1], port)).unwrap();
+        }
+        polling.join().unwrap();
+        blocked.join().unwrap();
+    });
+}
+
+/// Two threads wait at one poller, and each takes one of two datagrams, which may come together.
+#[test]
+fn two_threads_at_one_poller() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let poller = Arc::new(Poller::new(&server).unwrap());
+        let socket = Arc::new(UdpSocket::bind(&server, ([10, 0, 0, 1], 1)).unwrap());
+        socket.set_nonblocking(true).unwrap();
+        let interest = if random().is_multiple_of(2) { Interest::NONE } else { Interest::EXCLUSIVE };
+        poller.add(&*socket, Interest::READABLE | interest, 1).unwrap();
+        let takers = [(); 2].map(|()| {
+            let (poller, socket) = (poller.clone(), socket.clone());
+            thread::spawn(move || {
+                loop {
+                    assert_eq!(poller.wait(&mut Vec::new(), 1, None).unwrap(), 1);
+                    if socket.recv_from(&mut [0; 8]).is_ok() {
+                        return;
+                    }
+                }
+            })
+        });
+        let sender = UdpSocket::bind(&client, ([10, 0, 0, 2], 0)).unwrap();
+        for _ in 0..2 {
+            sender.send_to(b"word", ([10, 0, 0, 1], 1)).unwrap();
+        }
+        takers.into_iter().for_each(|taker| taker.join().unwrap());
+    });
+}
+
+/// A notification ends a wait, whether the thread leads, follows or is about to wait; and the end of
+/// the runtime ends all waits.
+#[test]
+fn notifications_and_the_end_of_the_runtime_end_waits() {
+    check(SCHEDULES, || {
+        let (near, _far) = wire();
+        let server = host(1, near);
+        let poller = Arc::new(Poller::new(&server).unwrap());
+        let blocking = UdpSocket::bind(&server, ([10, 0, 0, 1], 3)).unwrap();
+        let leader = thread::spawn(move || assert!(is_over(blocking.recv_from(&mut [0; 8]))));
+        for _ in 0..2 {
+            let notified = {
+                let poller = poller.clone();
+                thread::spawn(move || assert_eq!(poller.wait(&mut Vec::new(), 1, None).unwrap(), 0))
+            };
+            poller.notify();
+            notified.join().unwrap();
+        }
+        let waiting = [(); 2].map(|()| {
+            let poller = poller.clone();
+            thread::spawn(move || assert!(is_over(poller.wait(&mut Vec::new(), 1, None))))
+        });
+        server.shutdown().unwrap();
+        leader.join().unwrap();
+        waiting.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }

@@ -36,10 +36,13 @@ impl EngineCore {
         now
     }
 
-    /// Adds the threads and tasks that the stack's events wake.
+    /// Adds the threads and tasks that the events of sockets and pollers wake.
     pub(crate) fn take_events(&mut self, wakes: &mut Wakes) {
         while let Some(event) = self.stack.poll_event() {
             self.waiters.on_event(event, wakes);
+        }
+        while let Some(poller) = self.stack.poll_ready_poller() {
+            self.waiters.on_poller_event(poller, wakes);
         }
     }
 

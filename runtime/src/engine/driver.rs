@@ -85,7 +85,11 @@
 //!    or the leader if that waits for the same, or all threads when something has ended. A thread
 //!    that was woken alone and takes what is there checks whether there is more, and wakes the
 //!    next; a thread that gives up tries a last time, so that a wake-up that came too late for it
-//!    is passed on, too.
+//!    is passed on, too. A thread at a poller ([`poller_wait`](super::poller_wait)) sleeps in
+//!    `poll` instead, at a signal of its own and at the host's descriptors. It notes the number of
+//!    rings of the poller's bell before it looks at the poller, and the bell rings after each event
+//!    of the poller that did not go to the leader. So either the thread finds the event, or the
+//!    number has changed, or its signal is raised.
 
 use std::sync::Arc;
 

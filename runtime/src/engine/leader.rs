@@ -19,7 +19,7 @@ use crate::engine::end_reason::EndReason;
 use crate::engine::leadership::{LeaderKind, PolledDevice, TakenLead, Waiting};
 use crate::engine::locks::Engine;
 use crate::engine::waiters::Wakes;
-use crate::platform::poll::{self, AsFd, PollFd, PollFlags};
+use crate::platform::poll::{self, AsFd, BorrowedFd, PollFd, PollFlags};
 use crate::platform::timer_slack;
 use crate::policy::EXACT_TIMER_WITHIN;
 
@@ -40,7 +40,7 @@ impl EngineCore {
         let TakenLead { is_from_driver, after_long_idle, polled } = self.leadership.take(kind, now)?;
         // The driver thread sleeps on the devices, so it would wake up for the next frame, too.
         wakes.driver |= is_from_driver;
-        self.waiters.leading = waiting.map(|waiting| (waiting.socket, waiting.direction));
+        self.waiters.leading = waiting.map(|waiting| waiting.target);
         let mut leader = Leader {
             engine,
             kind,
@@ -49,6 +49,8 @@ impl EngineCore {
             ready: SmallVec::from_elem(false, polled.len()),
             polls_room: SmallVec::from_elem(false, polled.len()),
             polled,
+            host_fds: [None; 2],
+            host_is_ready: false,
             io_knows: false,
             after_long_idle,
             may_sleep: true,
@@ -74,6 +76,10 @@ pub(crate) struct Leader<'a> {
     ready: SmallVec<[bool; 4]>,
     /// For each device, whether the leader polls for room.
     polls_room: SmallVec<[bool; 4]>,
+    /// Descriptors of the host that this thread waits for, too.
+    host_fds: [Option<BorrowedFd<'a>>; 2],
+    /// Whether one of them was ready in the last sleep.
+    host_is_ready: bool,
     /// Whether [`DeviceIo`] has been told that this thread sleeps, and until when.
     io_knows: bool,
     /// Whether no thread had led for long when this one took the lead, so that frames in the
@@ -89,6 +95,13 @@ pub(crate) struct Leader<'a> {
     old_timer_slack: Option<u64>,
 }
 
+impl<'a> Leader<'a> {
+    /// Makes sleeps end, too, when one of these descriptors is readable.
+    pub(crate) fn wait_for_host(&mut self, fds: [Option<BorrowedFd<'a>>; 2]) {
+        self.host_fds = fds;
+    }
+}
+
 impl Leader<'_> {
     pub(crate) fn is_held(&self) -> bool {
         self.is_held
@@ -99,17 +112,22 @@ impl Leader<'_> {
         self.waiting.is_some_and(|waiting| waiting.has_event(&mut core.waiters))
     }
 
+    /// Whether a descriptor of [`wait_for_host`](Leader::wait_for_host) ended the last sleep.
+    pub(crate) fn is_host_ready(&self) -> bool {
+        self.host_is_ready
+    }
+
     /// The count of events at this caller's last check.
     pub(crate) fn seen(&self) -> u32 {
         self.waiting.map_or(0, |waiting| waiting.seen)
     }
 
     /// Notes the count of events, because this caller has checked and continues to wait. Returns
-    /// false if its socket is closed.
+    /// false if what it waits for is closed.
     pub(crate) fn look_again(&mut self, core: &mut EngineCore) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
-        let Some(waiters) = core.waiters.of(waiting.socket) else { return false };
-        waiting.seen = waiters.side(waiting.direction).events;
+        let Some(events) = core.waiters.events(waiting.target) else { return false };
+        waiting.seen = events;
         true
     }
 
@@ -222,8 +240,11 @@ impl Leader<'_> {
             self.transmit_for_others();
         }
         self.io_knows = false;
+        self.host_is_ready = false;
+        let failed = |error: io::Error| EndReason::device_failed("poll", &error);
         if !self.may_sleep {
-            return Ok(());
+            // Devices that always have more frames must not hide the host's descriptors.
+            return self.check_host().map_err(failed);
         }
         let deadline = earlier(self.core_deadline, self.io_deadline);
         let until = earlier(deadline, give_up_at);
@@ -231,13 +252,12 @@ impl Leader<'_> {
         if deadline.is_some_and(|at| at > now && at - now < EXACT_TIMER_WITHIN) {
             self.be_exact();
         }
-        let failed = |error: io::Error| EndReason::device_failed("poll", &error);
         let mut was_woken = false;
         if self.after_long_idle {
             was_woken = self.poll(Some(Duration::ZERO)).map_err(failed)?;
             self.after_long_idle = self.ready.contains(&true);
         }
-        if !was_woken && !self.after_long_idle {
+        if !was_woken && !self.after_long_idle && !self.host_is_ready {
             let slept =
                 if self.spins() { self.spin(now, until) } else { self.poll(until.map(|at| at - now)) };
             was_woken = slept.map_err(failed)?;
@@ -255,7 +275,8 @@ impl Leader<'_> {
     }
 
     /// The descriptors whose readiness means that a turn has something to do: the leader's signal,
-    /// then each device, for frames and, where a frame waits for it, for room.
+    /// then each device, for frames and, where a frame waits for it, for room; and the descriptors
+    /// of the host.
     pub(crate) fn fds(&self) -> SmallVec<[PollFd<'_>; 8]> {
         let mut fds = SmallVec::new();
         fds.push(PollFd::from_borrowed_fd(self.engine.wake(self.kind).as_fd(), PollFlags::IN));
@@ -265,7 +286,21 @@ impl Leader<'_> {
                 fds.push(PollFd::from_borrowed_fd(device.room.as_fd(), device.room_flags));
             }
         }
+        fds.extend(self.host_poll_fds());
         fds
+    }
+
+    fn host_poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
+        self.host_fds.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+    }
+
+    /// Finds out whether a descriptor of the host is ready.
+    fn check_host(&mut self) -> io::Result<()> {
+        let mut fds: SmallVec<[PollFd<'_>; 2]> = self.host_poll_fds().collect();
+        let is_ready = !fds.is_empty() && poll::poll(&mut fds, Some(Duration::ZERO))? > 0;
+        drop(fds);
+        self.host_is_ready = is_ready;
+        Ok(())
     }
 
     /// Polls, and notes which devices are ready. Returns whether the leader was woken.
@@ -283,8 +318,10 @@ impl Leader<'_> {
                 has_events.next();
             }
         }
+        let host_is_ready = has_events.any(|has_event| has_event);
         drop(fds);
         self.ready = ready;
+        self.host_is_ready = host_is_ready;
         Ok(was_woken)
     }
 
@@ -301,7 +338,7 @@ impl Leader<'_> {
         let mut now = begin;
         while now < end {
             let was_woken = self.poll(Some(Duration::ZERO))?;
-            if was_woken || self.ready.contains(&true) {
+            if was_woken || self.host_is_ready || self.ready.contains(&true) {
                 spin.on_found();
                 return Ok(was_woken);
             }

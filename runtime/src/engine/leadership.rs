@@ -6,11 +6,11 @@
 use std::io;
 use std::sync::Arc;
 
-use portolan::{Instant, SocketId};
+use portolan::Instant;
 
 use crate::device::Device;
 use crate::engine::lead_policy::LeadPolicy;
-use crate::engine::waiters::{Direction, WaiterTable, Wakes};
+use crate::engine::waiters::{Target, WaiterTable, Wakes};
 use crate::platform::poll::{OwnedFd, PollFlags};
 use crate::policy::{
     DRIVER_DELAY, DRIVER_WAKES_AFTER_HIT, DRIVER_WAKES_AFTER_WAIT, LONG_IDLE, READ_AFTER_SEND,
@@ -28,16 +28,15 @@ pub(crate) enum LeaderKind {
 /// What a caller waits for while it leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Waiting {
-    pub(crate) socket: SocketId,
-    pub(crate) direction: Direction,
-    /// [`Side::events`](crate::engine::waiters::Side::events) at the caller's last check.
+    pub(crate) target: Target,
+    /// [`WaiterTable::events`] at the caller's last check.
     pub(crate) seen: u32,
 }
 
 impl Waiting {
-    /// Whether there was an event since the caller's last check, or the socket was closed.
+    /// Whether there was an event since the caller's last check, or the target was closed.
     pub(crate) fn has_event(&self, waiters: &mut WaiterTable) -> bool {
-        waiters.of(self.socket).is_none_or(|waiters| waiters.side(self.direction).events != self.seen)
+        waiters.events(self.target) != Some(self.seen)
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `locks`, `core`, `devices` | the two locks, how calls go through them, and what each guards |
 //! | `leadership`, `leader` | which thread leads; what the leader does |
 //! | `wait`, `waiters` | how a call waits; which threads and tasks wait for which socket |
+//! | `poller_wait`, `poller_waiters`, `poller_bell` | the same for threads that wait at pollers |
 //! | `lead_policy` | which thread should lead next, judged by what threads did recently |
 //! | `read_budget`, `spin` | how much is read at once; how long a leader spins |
 //! | `stacks`, `inbox`, `bell` | several stacks: what they hand to each other, and waiting for all |
@@ -23,6 +24,9 @@ mod lead_policy;
 mod leader;
 mod leadership;
 pub(crate) mod locks;
+pub(crate) mod poller_bell;
+pub(crate) mod poller_wait;
+pub(crate) mod poller_waiters;
 mod read_budget;
 mod spin;
 pub(crate) mod stacks;

@@ -13,7 +13,7 @@ use crate::engine::end_reason::EndReason;
 use crate::engine::leader::Leader;
 use crate::engine::leadership::Waiting;
 use crate::engine::locks::{Engine, Waited, to_io_error, wait};
-use crate::engine::waiters::{Direction, Wakes};
+use crate::engine::waiters::{Direction, Target, Wakes};
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +78,9 @@ impl EngineCore {
         wakes: &mut Wakes,
     ) -> Option<Attempt<'a, R>> {
         self.leadership.policy.on_wait(now);
-        let seen = self.waiters.of(socket)?.side(direction).events;
-        let leader = self.try_lead(engine, Some(Waiting { socket, direction, seen }), now, wakes);
+        let target = Target::Socket(socket, direction);
+        let seen = self.waiters.events(target)?;
+        let leader = self.try_lead(engine, Some(Waiting { target, seen }), now, wakes);
         Some(leader.map_or(Attempt::Follow(seen), Attempt::Lead))
     }
 }

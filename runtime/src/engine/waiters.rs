@@ -17,10 +17,12 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use portolan::{Error, Event, Readiness, SocketId, Stack};
+use portolan::{Error, Event, PollerId, Readiness, SocketId, Stack};
 use smallvec::SmallVec;
 
 use crate::engine::bell::Bell;
+use crate::engine::poller_bell::PollerBell;
+use crate::engine::poller_waiters::PollerWaiters;
 use crate::policy::{CHUNK_RECORDS, REMEMBERED_WAITERS};
 use crate::sync::Condvar;
 
@@ -39,6 +41,13 @@ impl Direction {
             Direction::Write => readiness.writable || ended,
         }
     }
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Socket(SocketId, Direction),
+    Poller(PollerId),
 }
 
 /// The condition variables of one socket, used together with the `core` lock.
@@ -189,6 +198,8 @@ pub(crate) struct Wakes {
     tasks: Vec<Waker>,
     /// Bells, and how many of the threads that wait for each are to be woken.
     bells: Vec<(Arc<Bell>, HowMany)>,
+    /// The same for the threads that wait at pollers.
+    poller_bells: Vec<(Arc<PollerBell>, HowMany)>,
     /// Whether to wake the driver thread, whether it leads or not.
     pub(crate) driver: bool,
     /// Whether to wake the caller that leads.
@@ -218,6 +229,9 @@ impl Wakes {
         for (bell, how_many) in self.bells.drain(..) {
             bell.ring(matches!(how_many, HowMany::All));
         }
+        for (bell, how_many) in self.poller_bells.drain(..) {
+            bell.ring(matches!(how_many, HowMany::All));
+        }
     }
 }
 
@@ -233,10 +247,12 @@ pub(crate) struct WaiterTable {
     /// Records by the number of the socket's slot; the stack uses the lowest free one. They are
     /// stored in chunks, so that a growing table has little unused room.
     chunks: Vec<Box<[Option<Waiters>]>>,
+    /// The waiters at pollers.
+    pub(crate) pollers: PollerWaiters,
     /// What the leader waits for, if it is a caller.
-    pub(crate) leading: Option<(SocketId, Direction)>,
+    pub(crate) leading: Option<Target>,
     /// The threads that parked last, the most recent at the end. Some may be awake again.
-    parked_last: SmallVec<[(SocketId, Direction); REMEMBERED_WAITERS]>,
+    parked_last: SmallVec<[Target; REMEMBERED_WAITERS]>,
 }
 
 impl WaiterTable {
@@ -267,10 +283,28 @@ impl WaiterTable {
         (waiters.socket == socket).then_some(waiters)
     }
 
+    /// The count of events for what a thread waits for; `None` if that is closed.
+    pub(crate) fn events(&mut self, target: Target) -> Option<u32> {
+        match target {
+            Target::Socket(socket, direction) => {
+                self.of(socket).map(|waiters| waiters.side(direction).events)
+            }
+            Target::Poller(poller) => self.pollers.events(poller),
+        }
+    }
+
+    /// Counts an event of a poller, and wakes one thread that waits at it. The leader comes first.
+    pub(crate) fn on_poller_event(&mut self, poller: PollerId, wakes: &mut Wakes) {
+        let leads = self.leading == Some(Target::Poller(poller));
+        wakes.leader_is_met |= leads;
+        let bell = self.pollers.on_event(poller).filter(|_| !leads);
+        wakes.poller_bells.extend(bell.map(|bell| (bell, HowMany::One)));
+    }
+
     /// Counts an event, and adds the waiters that it wakes: all, or one, in which case the leader
     /// comes before a parked thread.
     fn wake(&mut self, socket: SocketId, direction: Direction, how_many: HowMany, wakes: &mut Wakes) {
-        let leads = self.leading == Some((socket, direction));
+        let leads = self.leading == Some(Target::Socket(socket, direction));
         let Some(waiters) = self.of(socket) else { return };
         let side = waiters.side(direction);
         side.events = side.events.wrapping_add(1);
@@ -308,7 +342,7 @@ impl WaiterTable {
         stack: &Stack,
         wakes: &mut Wakes,
     ) {
-        let leads = self.leading == Some((socket, direction));
+        let leads = self.leading == Some(Target::Socket(socket, direction));
         let Some(waiters) = self.of(socket) else { return };
         if (leads || waiters.has_waiters(direction))
             && stack.socket_readiness(socket).is_some_and(|readiness| direction.is_met_by(readiness))
@@ -323,30 +357,44 @@ impl WaiterTable {
         }
     }
 
-    /// Wakes all waiters of all sockets, because the runtime is over.
+    /// Wakes all waiters of all sockets and pollers, because the runtime is over.
     pub(crate) fn wake_everybody(&mut self, wakes: &mut Wakes) {
         let records = self.chunks.iter().flat_map(|chunk| chunk.iter()).flatten();
         let all: Vec<SocketId> = records.map(|waiters| waiters.socket).collect();
         for socket in all {
             self.wake_all(socket, wakes);
         }
+        wakes.leader_is_met |= matches!(self.leading, Some(Target::Poller(_)));
+        wakes.poller_bells.extend(self.pollers.on_event_of_all().map(|bell| (bell, HowMany::All)));
     }
 
     /// Counts a thread that is about to park, and remembers that it may lead. Returns the condition
     /// variables; `None` if the socket is closed.
     pub(crate) fn park(&mut self, socket: SocketId, direction: Direction) -> Option<Arc<Parking>> {
         let parking = self.of(socket)?.park(direction);
+        self.remember_parked(Target::Socket(socket, direction));
+        Some(parking)
+    }
+
+    /// Remembers that a thread that waits for this is about to park, and may be woken to lead.
+    pub(crate) fn remember_parked(&mut self, target: Target) {
         if self.parked_last.len() == REMEMBERED_WAITERS {
             self.parked_last.remove(0);
         }
-        self.parked_last.push((socket, direction));
-        Some(parking)
+        self.parked_last.push(target);
     }
 
     /// Wakes one of the threads that parked last so that it leads, because no thread leads and none
     /// is expected to. It finds no event for itself, and leads.
     pub(crate) fn wake_next_leader(&mut self, wakes: &mut Wakes) {
-        while let Some((socket, direction)) = self.parked_last.pop() {
+        while let Some(target) = self.parked_last.pop() {
+            let (socket, direction) = match target {
+                Target::Socket(socket, direction) => (socket, direction),
+                Target::Poller(poller) => match self.pollers.bell_of(poller) {
+                    Some(bell) => return wakes.poller_bells.push((bell, HowMany::One)),
+                    None => continue,
+                },
+            };
             let parking = self.of(socket).and_then(|waiters| waiters.parking(direction));
             if let Some(parking) = parking.cloned() {
                 wakes.parked.push((parking, direction, HowMany::One));

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `signal` | an eventfd | a pair of connected sockets (Unix), a UDP socket (Windows) |
 //! | `poll` | `ppoll`, in nanoseconds | `poll`, in milliseconds where there is no `ppoll` |
+//! | `host_poll` | epoll | nothing: pollers take no descriptors of the host |
 //! | `timer_slack` | `PR_SET_TIMERSLACK` | nothing to set |
 //! | `gather` | `writev` | `writev` (Unix), nothing (Windows): only devices outside of this crate need it |
 //!
@@ -20,6 +21,7 @@
 
 #[cfg(unix)]
 pub(crate) mod gather;
+pub(crate) mod host_poll;
 pub(crate) mod poll;
 pub(crate) mod signal;
 pub(crate) mod timer_slack;

@@ -84,7 +84,7 @@ fn a_task_is_woken_beside_threads_and_beside_the_leader() {
     let (reader, waker) = task();
     let d = bench.socket;
     bench.table.park(d, Direction::Read).unwrap();
-    for (round, leading) in [None, Some((d, Direction::Read))].into_iter().enumerate() {
+    for (round, leading) in [None, Some(Target::Socket(d, Direction::Read))].into_iter().enumerate() {
         bench.table.leading = leading;
         bench.table.set_waker(d, Direction::Read, &waker);
         let mut wakes = bench.wake(Direction::Read, HowMany::One);
