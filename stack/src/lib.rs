@@ -71,6 +71,7 @@
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
 //! | `socket` | descriptors, options, readiness, pollers; each kind of socket |
+//! | [`bpf`] | programs that filter packets for sockets |
 //! | `trace` | every frame that enters or leaves, for programs that ask for it |
 //! | [`steering`] | several stacks that are one host: which of them has which flow |
 //! | `config` | every tunable, with its default |
@@ -94,6 +95,7 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+pub mod bpf;
 mod calls;
 mod config;
 mod copy_on_write;
@@ -142,7 +144,7 @@ pub use frame::{Frame, Transmit};
 pub use id::{OwnerId, PollerId, SocketId};
 pub use network::{
     AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, NeighborInfo,
-    NeighborState, ParseCidrError, ParseMacAddrError, Route,
+    NeighborState, PacketType, ParseCidrError, ParseMacAddrError, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{

@@ -6,10 +6,12 @@
 //! - [`soak`] simulates random networks by the thousand;
 //! - [`differ`] plays random peers against Portolan and the Linux kernel;
 //! - [`pollers`] makes random calls on pollers, on Portolan and on the Linux kernel;
+//! - [`bpf`] compares random BPF programs on Portolan and the Linux kernel;
 //! - [`fuzz`] contains the targets of the fuzzer, and runs their seeds;
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
 //! - [`RawPeer`] is a peer without a stack: a test that sends bytes.
 
+pub mod bpf;
 pub mod call_matrix;
 mod check;
 pub mod crowd;

@@ -1,4 +1,4 @@
-//! Sends frames on a link without the kernel's IP, for frames that no correct host would send.
+//! Packet sockets of the kernel. They send frames that no correct host would send.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -18,10 +18,7 @@ impl PacketSocket {
     /// Opens a socket on the interface of this name. Needs CAP_NET_RAW in the network namespace.
     pub fn open(interface: &str) -> io::Result<PacketSocket> {
         // Protocol 0: nothing is received.
-        let socket = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        let index = name_to_index(&socket, interface)?;
-        bind(&socket, &LinkAddress::of_interface(index))?;
-        Ok(PacketSocket { socket })
+        Ok(PacketSocket { socket: open_on(interface, SocketType::RAW, 0)? })
     }
 
     /// Sends one frame, which begins with its Ethernet header. The kernel refuses a frame that is
@@ -34,14 +31,22 @@ impl PacketSocket {
     }
 }
 
+/// A packet socket of this type, bound to one interface and an EtherType.
+pub(crate) fn open_on(interface: &str, kind: SocketType, ethertype: u16) -> io::Result<OwnedFd> {
+    let socket = socket_with(AddressFamily::PACKET, kind, SocketFlags::CLOEXEC, None)?;
+    let index = name_to_index(&socket, interface)?;
+    bind(&socket, &LinkAddress::of_interface(index, ethertype))?;
+    Ok(socket)
+}
+
 /// `sockaddr_ll`, for which rustix has no type of its own.
 struct LinkAddress(libc::sockaddr_ll);
 
 impl LinkAddress {
-    fn of_interface(index: u32) -> LinkAddress {
+    fn of_interface(index: u32, ethertype: u16) -> LinkAddress {
         LinkAddress(libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as libc::c_ushort,
-            sll_protocol: 0,
+            sll_protocol: ethertype.to_be(),
             sll_ifindex: index as libc::c_int,
             sll_hatype: 0,
             sll_pkttype: 0,

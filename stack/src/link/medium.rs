@@ -14,6 +14,14 @@ pub enum Medium {
 }
 
 impl Medium {
+    /// The ARP hardware type, as Linux numbers it: ARPHRD_ETHER, or ARPHRD_NONE as for a TUN device.
+    pub(crate) const fn hardware_type(self) -> u16 {
+        match self {
+            Medium::Ethernet(_) => 1,
+            Medium::Ip => 0xfffe,
+        }
+    }
+
     /// Our MAC address on the link, if stations on it have one.
     pub const fn mac(self) -> Option<MacAddr> {
         match self {

@@ -10,3 +10,4 @@ pub(crate) mod mac;
 pub(crate) mod medium;
 pub(crate) mod ndp;
 pub(crate) mod neighbor;
+pub(crate) mod packet_type;

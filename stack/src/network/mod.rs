@@ -35,6 +35,7 @@ pub use crate::interface_id::InterfaceId;
 pub use crate::link::mac::{MacAddr, ParseMacAddrError};
 pub use crate::link::medium::Medium;
 pub use crate::link::neighbor::{NeighborInfo, NeighborState};
+pub use crate::link::packet_type::PacketType;
 
 pub(crate) use crate::icmp::network_error::{NetworkError, NetworkErrorKind};
 pub(crate) use crate::ip::Cast;
@@ -167,6 +168,12 @@ impl Network {
 
     pub(crate) fn interfaces(&self) -> Vec<InterfaceInfo> {
         self.interfaces.iter().map(Interface::info).collect()
+    }
+
+    /// The ARP hardware type of an interface, as Linux numbers it: ARPHRD_LOOPBACK for the loopback.
+    pub(crate) fn hardware_type(&self, iface: InterfaceId) -> u16 {
+        const LOOPBACK: u16 = 772;
+        self.interface(iface).map_or(LOOPBACK, |interface| interface.medium.hardware_type())
     }
 
     /// The neighbours of an interface, sorted by address.

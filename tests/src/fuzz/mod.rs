@@ -7,8 +7,9 @@
 //!
 //! Read `host` (a stack and the checks), then `features` and `step` (the format of an input),
 //! `machine` (calls, segments and time in any order), `packets` (one frame after another),
-//! `impairment`, and `seeds`.
+//! `impairment`, `bpf`, and `seeds`.
 
+mod bpf;
 mod features;
 mod host;
 mod impairment;
@@ -50,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "neighbors", run: packets::run_neighbors },
     Target { name: "vnet", run: packets::run_vnet },
     Target { name: "impairment", run: impairment::run },
+    Target { name: "bpf", run: bpf::run },
 ];
 
 /// Prints what happens if FUZZ_TRACE is set in the environment.

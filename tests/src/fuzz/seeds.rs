@@ -33,6 +33,7 @@ pub fn generated_seeds() -> Vec<Seed> {
     neighbors(&mut seeds);
     vnet(&mut seeds);
     impairment(&mut seeds);
+    bpf(&mut seeds);
     seeds
 }
 
@@ -327,5 +328,52 @@ fn impairment(seeds: &mut Vec<Seed>) {
         let packet = builder(false).udp(1, 2, b"hello");
         output.byte(20).counted(&packet).byte(0x44).byte(31).counted(&packet).byte(0xa8);
         seeds.push(("impairment", name.into(), output.bytes));
+    }
+}
+
+fn bpf(seeds: &mut Vec<Seed>) {
+    /// The fields of an instruction.
+    type Fields = (u16, u8, u8, u32);
+    const ANCILLARY: u32 = -0x1000_i32 as u32;
+    const NETWORK: u32 = -0x10_0000_i32 as u32;
+    let all_ancillary: Vec<Fields> =
+        (0..16).map(|n| (0x20, 0, 0, ANCILLARY + 4 * n)).chain([(0x16, 0, 0, 0)]).collect();
+    let programs: [(&str, &[Fields]); 7] = [
+        // UDP port 53 over IPv4, without fragments.
+        (
+            "port",
+            &[
+                (0x28, 0, 0, 12),
+                (0x15, 0, 8, 0x0800),
+                (0x30, 0, 0, 23),
+                (0x15, 0, 6, 17),
+                (0x28, 0, 0, 20),
+                (0x45, 4, 0, 0x1fff),
+                (0xb1, 0, 0, 14),
+                (0x48, 0, 0, 16),
+                (0x15, 0, 1, 53),
+                (0x06, 0, 0, 0x40000),
+                (0x06, 0, 0, 0),
+            ],
+        ),
+        ("memory", &[(0x80, 0, 0, 0), (0x02, 0, 0, 3), (0x61, 0, 0, 3), (0x87, 0, 0, 0), (0x16, 0, 0, 0)]),
+        ("unwritten", &[(0x15, 1, 0, 0), (0x02, 0, 0, 3), (0x60, 0, 0, 3), (0x16, 0, 0, 0)]),
+        ("division", &[(0x30, 0, 0, 0), (0x07, 0, 0, 0), (0x80, 0, 0, 0), (0x3c, 0, 0, 0), (0x16, 0, 0, 0)]),
+        (
+            "headers",
+            &[(0x30, 0, 0, NETWORK + 9), (0x05, 0, 0, 1), (0x28, 0, 0, NETWORK - 5), (0x16, 0, 0, 0)],
+        ),
+        ("beyond", &[(0x05, 0, 0, u32::MAX), (0x06, 0, 0, 1)]),
+        ("ancillary", &all_ancillary),
+    ];
+    let packet = ethernet(RawPeer::PEER_MAC, RawPeer::STACK_MAC, &builder(false).udp(9, 53, b"hello"));
+    for (name, program) in programs {
+        let mut output = Output::default();
+        output.word(program.len() as u16);
+        for &(code, jt, jf, k) in program {
+            output.word(code).byte(jt).byte(jf).word((k >> 16) as u16).word(k as u16);
+        }
+        output.byte(0).byte(14).byte(1).word(0x0800).raw(&packet);
+        seeds.push(("bpf", name.into(), output.bytes));
     }
 }
