@@ -413,6 +413,7 @@ calls! {
     }
 }
 
+mod filters;
 mod owners;
 mod pollers;
 #[cfg(test)]

@@ -117,6 +117,8 @@ drop_reasons! {
     HandshakeTimeout,
     /// A handshake's last ACK without data, for a listener that waits for data (TCP_DEFER_ACCEPT).
     AcceptDeferred,
+    /// A packet that the filter of its socket refused (SO_ATTACH_FILTER).
+    Filtered,
     /// A packet that waited for a neighbour, which did not answer.
     NeighborUnreachable,
     /// Too many packets waited for a neighbour: the oldest was dropped.

@@ -72,8 +72,10 @@ pub enum Error {
     NoDevice,
     /// EEXIST: the descriptor is registered with this poller already.
     AlreadyRegistered,
-    /// ENOENT: the descriptor is not registered with this poller.
+    /// ENOENT: the descriptor is not registered with this poller, or the socket has no filter.
     NotRegistered,
+    /// EPERM: the filter of the socket is locked.
+    NotPermitted,
     /// ENOSPC: the owner has as many registrations with pollers as it may have.
     TooManyRegistrations,
 }
@@ -113,6 +115,7 @@ impl Error {
             Error::NoDevice => "ENODEV",
             Error::AlreadyRegistered => "EEXIST",
             Error::NotRegistered => "ENOENT",
+            Error::NotPermitted => "EPERM",
             Error::TooManyRegistrations => "ENOSPC",
         }
     }
@@ -151,6 +154,7 @@ impl Error {
             Error::NoDevice => 19,
             Error::AlreadyRegistered => 17,
             Error::NotRegistered => 2,
+            Error::NotPermitted => 1,
             Error::TooManyRegistrations => 28,
         }
     }
@@ -201,7 +205,10 @@ impl Error {
             Error::AlreadyRegistered => {
                 "the descriptor is registered with this poller already; modify it instead"
             }
-            Error::NotRegistered => "the descriptor is not registered with this poller; add it first",
+            Error::NotRegistered => {
+                "the descriptor is not registered with this poller, or the socket has no filter; add it first"
+            }
+            Error::NotPermitted => "the filter of the socket is locked",
             Error::TooManyRegistrations => {
                 "too many descriptors are registered with pollers; delete some or raise Config::max_registrations"
             }
@@ -329,6 +336,7 @@ mod tests {
             Error::NoDevice,
             Error::AlreadyRegistered,
             Error::NotRegistered,
+            Error::NotPermitted,
             Error::TooManyRegistrations,
         ] {
             let converted = io::Error::from(error);

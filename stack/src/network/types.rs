@@ -52,6 +52,16 @@ impl Datagram {
         bytes
     }
 
+    /// The offset of the transport header in the packet.
+    pub(crate) fn transport_at(&self) -> usize {
+        self.transport_at
+    }
+
+    /// Shortens the transport header and what follows to at most `len` bytes.
+    pub(crate) fn truncate_transport(&mut self, len: usize) {
+        self.packet.truncate(self.transport_at.saturating_add(len));
+    }
+
     /// The transport header and what follows, while the packet stays.
     pub(crate) fn share_transport(&self) -> Bytes {
         self.packet.slice(self.transport_at.min(self.packet.len())..)

@@ -40,6 +40,8 @@ pub(crate) struct Common {
     pub(super) transmit_queue: VecDeque<SocketId>,
     pub(super) events: VecDeque<SocketId>,
     pub(super) pollers: Pollers,
+    /// Whether any socket ever had a filter.
+    pub(super) has_filters: bool,
     /// The memory account of all sockets and handshakes.
     pub(super) account: Account,
     /// Gives memory back when the account is short.
@@ -75,6 +77,7 @@ impl Common {
             transmit_queue: VecDeque::new(),
             events: VecDeque::new(),
             pollers: Pollers::new(config),
+            has_filters: false,
             account: Account::new(config),
             relief: Relief::new(rng),
         }

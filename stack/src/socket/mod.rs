@@ -19,6 +19,7 @@ mod datagram_queue;
 mod dispatch;
 mod echo;
 mod errors;
+mod filter;
 mod holdings;
 mod info;
 mod interest;

@@ -2,6 +2,7 @@
 
 use super::EchoSockets;
 use crate::demux::{Endpoint, FourTuple};
+use crate::drop_reason::DropReason;
 use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::protocol;
@@ -26,7 +27,14 @@ impl ProtocolInput for EchoSockets {
         let Some(id) = self.ports.find(&flow).filter(is_for) else { return false };
         let Some(socket) = env.common.records.get(id) else { return false };
         let (domain, at) = (socket.domain, env.ctx.received_at);
-        let data = message.share_transport();
+        let mut data = message.share_transport();
+        if let Some(filter) = env.common.filter_of(id) {
+            let Some(kept) = env.run_filter(&filter, message, message.transport_at()) else {
+                env.ctx.count_drop(DropReason::Filtered);
+                return true;
+            };
+            data.truncate(kept);
+        }
         // An IP packet is shorter than 64 KiB.
         let segment_len = data.len() as u16;
         let meta = DatagramMeta { flow, iface, hop_limit, traffic_class, segment_len, domain, at };

@@ -14,6 +14,7 @@ pub use udp::UdpOptions;
 use alloc::boxed::Box;
 use core::time::Duration;
 
+use crate::bpf::Filter;
 use crate::config::Config;
 use crate::config::CongestionControl;
 use crate::copy_on_write::CopyOnWrite;
@@ -119,6 +120,9 @@ pub enum SocketOption {
     /// may be shorter; at most 128 of them, and none may need fragmentation. A device that cuts
     /// runs gets all of it at once. 0, the default: each call sends one datagram.
     UdpSegment(u16),
+    /// SO_LOCK_FILTER: the filter ([`Stack::attach_filter`](crate::Stack::attach_filter)), or that
+    /// there is none, cannot be changed any more. The option cannot be cleared (`NotPermitted`).
+    LockFilter(bool),
     /// UDP_GRO: datagrams of one sender that the device has joined are received together;
     /// [`DatagramMeta::segment_len`](crate::DatagramMeta::segment_len) is the length of each.
     UdpGro(bool),
@@ -170,6 +174,10 @@ pub struct SocketOptions {
     pub oob_inline: bool,
     /// SO_MAX_PACING_RATE, if set.
     pub max_pacing_rate: Option<u64>,
+    /// SO_GET_FILTER: the filter, if there is one.
+    pub filter: Option<Filter>,
+    /// SO_LOCK_FILTER.
+    pub is_filter_locked: bool,
     /// IPPROTO_IP and IPPROTO_IPV6.
     pub ip: IpOptions,
     /// IPPROTO_TCP.
@@ -234,6 +242,8 @@ impl SocketOptions {
             receive_low_water: 1,
             oob_inline: false,
             max_pacing_rate: None,
+            filter: None,
+            is_filter_locked: false,
             ip: IpOptions { ttl: None, tos: 0, v6_only: false },
             tcp,
             udp: UdpOptions { segment: 0, gro: false },
@@ -329,6 +339,8 @@ impl SocketOptions {
                 self.raw_options()?.checksum_at = at;
             }
             SocketOption::IcmpFilter(filter) => self.raw_options()?.icmp_filter = filter,
+            SocketOption::LockFilter(false) if self.is_filter_locked => return Err(Error::NotPermitted),
+            SocketOption::LockFilter(on) => self.is_filter_locked = on,
         }
         let settings = self.to_settings();
         if *self.settings != settings {

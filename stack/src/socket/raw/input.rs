@@ -80,15 +80,23 @@ impl RawSockets {
             if !passes(socket, datagram) {
                 continue;
             }
-            let data = match socket.domain {
-                Domain::V4 => datagram.packet.clone(),
-                Domain::V6 => datagram.share_transport(),
+            let (mut data, start) = match socket.domain {
+                Domain::V4 => (datagram.packet.clone(), 0),
+                Domain::V6 => (datagram.share_transport(), datagram.transport_at()),
             };
+            let (domain, is_right) = (socket.domain, is_checksum_right(socket, datagram));
+            if let Some(filter) = socket.options.filter.clone() {
+                let Some(kept) = env.run_filter(&filter, datagram, start) else {
+                    env.ctx.count_drop(DropReason::Filtered);
+                    continue;
+                };
+                data.truncate(kept);
+            }
             // An IP packet is shorter than 64 KiB, and so is what follows its IPv6 header.
             let segment_len = data.len() as u16;
-            let (domain, at) = (socket.domain, env.ctx.received_at);
+            let at = env.ctx.received_at;
             let meta = DatagramMeta { flow, iface, hop_limit, traffic_class, segment_len, domain, at };
-            let checked = match is_checksum_right(socket, datagram) {
+            let checked = match is_right {
                 true => env.common.deliver_datagram(id, ReceivedDatagram { meta, data }),
                 false => Err(DropReason::BadRawChecksum),
             };

@@ -6,6 +6,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use crate::bpf::{Filter, Instruction};
 use crate::ip::checksum::{internet_checksum, verify_internet_checksum, verify_transport_checksum};
 use crate::network::{InterfaceConfig, InterfaceId, Medium};
 use crate::testing::PacketBuilder;
@@ -88,6 +89,24 @@ fn recv(stack: &mut Stack, d: Descriptor) -> Result<Vec<u8>> {
 
 fn set(stack: &mut Stack, d: Descriptor, option: SocketOption) -> Result<()> {
     stack.set_option(NOW, d, option)
+}
+
+#[test]
+fn a_filter_sees_what_the_socket_would_get() {
+    for domain in FAMILIES {
+        let (mut stack, d) = with_socket(domain, PROTOCOL);
+        let first = if domain == Domain::V4 { 0x45 } else { b'a' };
+        for (wanted, expected) in [(first, Ok(3)), (first + 1, Err(Error::WouldBlock))] {
+            // Three bytes, if the first one is the wanted one.
+            let program = [(0x30, 0, 0, 0), (0x15, 0, 1, wanted.into()), (6, 0, 0, 3), (6, 0, 0, 0)];
+            let program = program.map(|(code, jt, jf, k)| Instruction::new(code, jt, jf, k));
+            stack.attach_filter(d, Filter::new(&program).unwrap()).unwrap();
+            let packet = PacketBuilder::new(host(domain, 2), host(domain, 1)).raw(PROTOCOL, b"abcdefgh");
+            stack.handle_frame(NOW, IFACE, Frame::new(packet));
+            assert_eq!(stack.recv(NOW, d, &mut [0; 100]), expected, "{domain:?}");
+        }
+        assert_eq!(stack.stats().drops(DropReason::Filtered), 1);
+    }
 }
 
 #[test]

@@ -67,10 +67,13 @@ fn admit<'a>(
 }
 
 impl TcpSockets {
-    pub(in crate::socket) fn handle_segment(&mut self, env: &mut Env<'_>, datagram: Datagram) {
+    pub(in crate::socket) fn handle_segment(&mut self, env: &mut Env<'_>, mut datagram: Datagram) {
         // Borrowed, not moved, because every segment passes here.
         let mut parsed = Header::parse(datagram.transport());
         if let Some((tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
+            if env.common.has_filters && !self.passes_filter(env, &tuple, header_len, &mut datagram) {
+                return;
+            }
             self.deliver_segment(env, tuple, header, datagram.into_transport(header_len..usize::MAX));
         }
     }
@@ -78,9 +81,12 @@ impl TcpSockets {
     /// Like [`handle_segment`](TcpSockets::handle_segment), for a segment of a batch that ends with
     /// [`finish_joining`](TcpSockets::finish_joining). A segment that may continue in the next one
     /// waits for it; see [`Joining`](super::joining::Joining). Returns whether any segment waits.
-    pub(in crate::socket) fn join_segment(&mut self, env: &mut Env<'_>, datagram: Datagram) -> bool {
+    pub(in crate::socket) fn join_segment(&mut self, env: &mut Env<'_>, mut datagram: Datagram) -> bool {
         let mut parsed = Header::parse(datagram.transport());
         if let Some((tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
+            if env.common.has_filters && !self.passes_filter(env, &tuple, header_len, &mut datagram) {
+                return !self.joining.is_empty();
+            }
             let payload = datagram.into_transport(header_len..usize::MAX);
             if let Some(payload) = self.joining.extend(&tuple, header, payload) {
                 self.finish_joining(env);

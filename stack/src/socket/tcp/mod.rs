@@ -16,6 +16,7 @@ mod ended;
 mod errors;
 mod fast_open;
 mod fast_open_cache;
+mod filter;
 mod handshakes;
 mod input;
 mod joining;

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::UdpSockets;
 use super::calls::count;
+use crate::bpf::Filter;
 use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::Error;
@@ -95,6 +96,9 @@ fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple
         domain: socket.domain,
         at: env.ctx.received_at,
     };
+    if let Some(filter) = socket.options.filter.clone() {
+        return deliver_filtered(env, id, &filter, datagram, meta, len);
+    }
     let mut data = datagram.into_transport(udp::HEADER_LEN..len);
     let each = usize::from(meta.segment_len);
     while each > 0 && data.len() > each && !wants_runs {
@@ -104,6 +108,52 @@ fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple
     // An IP packet is shorter than 64 KiB.
     let segment_len = if each > 0 { each.min(data.len()) } else { data.len() } as u16;
     deliver_piece(env, id, ReceivedDatagram { meta: DatagramMeta { segment_len, ..meta }, data });
+}
+
+/// Like [`deliver`], for a socket with a filter, which sees each datagram with its UDP header.
+#[cold]
+fn deliver_filtered(
+    env: &mut Env<'_>,
+    id: SocketId,
+    filter: &Filter,
+    mut datagram: Datagram,
+    meta: DatagramMeta,
+    len: usize,
+) {
+    datagram.truncate_transport(len);
+    let wants_runs = env.common.records.get(id).is_some_and(|socket| socket.options.udp.gro);
+    let each = usize::from(meta.segment_len);
+    let data_at = datagram.transport_at() + udp::HEADER_LEN;
+    if wants_runs || each == 0 || datagram.packet.len() <= data_at + each {
+        return filter_piece(env, id, filter, datagram, meta);
+    }
+    for data in datagram.packet.slice(data_at..).chunks(each) {
+        // Its UDP header has its length. The IP header is that of the whole run.
+        let mut packet = [&datagram.packet[..data_at], data].concat();
+        let udp_len = (udp::HEADER_LEN + data.len()) as u16;
+        packet[data_at - 4..data_at - 2].copy_from_slice(&udp_len.to_be_bytes());
+        let mut piece = datagram.clone();
+        piece.packet = packet.into();
+        filter_piece(env, id, filter, piece, meta);
+    }
+}
+
+/// Delivers what the filter keeps of a datagram, or of a run of them.
+fn filter_piece(
+    env: &mut Env<'_>,
+    id: SocketId,
+    filter: &Filter,
+    datagram: Datagram,
+    mut meta: DatagramMeta,
+) {
+    let Some(kept) = env.run_filter(filter, &datagram, datagram.transport_at()) else {
+        return count_drop(env, &meta.flow, DropReason::Filtered);
+    };
+    let data = datagram.into_transport(udp::HEADER_LEN..kept.max(udp::HEADER_LEN));
+    // An IP packet is shorter than 64 KiB.
+    let len = data.len() as u16;
+    meta.segment_len = if meta.segment_len > 0 { meta.segment_len.min(len) } else { len };
+    deliver_piece(env, id, ReceivedDatagram { meta, data });
 }
 
 fn deliver_piece(env: &mut Env<'_>, id: SocketId, received: ReceivedDatagram) {

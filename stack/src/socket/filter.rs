@@ -1,0 +1,67 @@
+//! Filters of sockets (SO_ATTACH_FILTER), and what they see of an IP packet.
+
+use super::common::{Common, Env};
+use super::scope::scope_id;
+use crate::bpf::{Filter, PacketView};
+use crate::error::{Error, Result};
+use crate::id::SocketId;
+use crate::link::packet_type::PacketType;
+use crate::network::{Cast, Datagram};
+
+impl Common {
+    /// SO_ATTACH_FILTER. EPERM.
+    pub(crate) fn attach_filter(&mut self, id: SocketId, program: Filter) -> Result<()> {
+        let options = &mut self.record_mut(id)?.options;
+        if options.is_filter_locked {
+            return Err(Error::NotPermitted);
+        }
+        options.filter = Some(program);
+        self.has_filters = true;
+        Ok(())
+    }
+
+    /// SO_DETACH_FILTER. EPERM, ENOENT.
+    pub(crate) fn detach_filter(&mut self, id: SocketId) -> Result<()> {
+        let options = &mut self.record_mut(id)?.options;
+        if options.is_filter_locked {
+            return Err(Error::NotPermitted);
+        }
+        if options.filter.is_none() {
+            return Err(Error::NotRegistered);
+        }
+        options.filter = None;
+        Ok(())
+    }
+
+    /// The filter of a socket, if it has one.
+    pub(super) fn filter_of(&self, id: SocketId) -> Option<Filter> {
+        self.records.get(id)?.options.filter.clone()
+    }
+}
+
+impl Env<'_> {
+    /// Runs a filter on a packet, of which it sees what begins at `start`. Returns how many bytes
+    /// of that it keeps; `None` if it drops the packet.
+    #[cold]
+    pub(super) fn run_filter(&mut self, filter: &Filter, datagram: &Datagram, start: usize) -> Option<usize> {
+        let packet = PacketView {
+            start,
+            protocol: if datagram.src.is_ipv4() { 0x0800 } else { 0x86dd },
+            packet_type: match datagram.cast {
+                Cast::Unicast => PacketType::Host,
+                Cast::Broadcast => PacketType::Broadcast,
+                Cast::Multicast => PacketType::Multicast,
+            },
+            interface_index: u32::from(scope_id(datagram.iface)),
+            hardware_type: self.network.hardware_type(datagram.iface),
+            ..PacketView::new(&datagram.packet)
+        };
+        match filter.run(&packet, &mut || self.ctx.rng.next_u32()) {
+            0 => None,
+            kept => Some(kept as usize),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
