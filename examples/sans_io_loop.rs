@@ -34,12 +34,12 @@ fn main() -> Result<(), Error> {
     let mut server = Host::new("server", 2, now);
 
     let listener = server.stack.socket(Domain::V4, SocketKind::Stream)?;
-    server.stack.bind(listener, ([10, 0, 0, 2], 7).into())?;
+    server.stack.bind(listener, ([10, 0, 0, 2], 7))?;
     server.stack.listen(listener, 16)?;
     let mut connections = HashMap::new(); // events name sockets, calls take descriptors
 
     let stream = client.stack.socket(Domain::V4, SocketKind::Stream)?;
-    let connecting = client.stack.connect(now, stream, ([10, 0, 0, 2], 7).into());
+    let connecting = client.stack.connect(now, stream, ([10, 0, 0, 2], 7));
     assert_eq!(connecting, Err(Error::InProgress));
     println!("{now} client: connecting to 10.0.0.2 port 7");
 

@@ -97,7 +97,7 @@ struct Held {
 fn socket(engine: &Engine, port: u16) -> Held {
     let made = engine.call(|core, _, _| {
         let descriptor = core.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-        core.stack.bind(descriptor, ([10, 0, 0, 1], port).into()).unwrap();
+        core.stack.bind(descriptor, ([10, 0, 0, 1], port)).unwrap();
         let id = core.stack.socket_id(descriptor).unwrap();
         core.waiters.insert(id);
         Held { descriptor, id }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::{
-    Descriptor, Domain, Instant, Shutdown, SocketId, SocketKind, SocketOption, SocketOptions, Stack,
+    Descriptor, Domain, Instant, Shutdown, SockAddr, SocketId, SocketKind, SocketOption, SocketOptions, Stack,
 };
 
 use crate::engine::bell::Bell;
@@ -74,6 +74,11 @@ pub(crate) fn domain_of(addr: SocketAddr) -> Domain {
         SocketAddr::V4(_) => Domain::V4,
         SocketAddr::V6(_) => Domain::V6,
     }
+}
+
+/// The address of an IP socket.
+fn ip_of(addr: SockAddr) -> portolan::Result<SocketAddr> {
+    addr.ip().ok_or(portolan::Error::AddressFamilyNotSupported)
 }
 
 impl Socket {
@@ -185,7 +190,7 @@ impl Socket {
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let (descriptor, id, peer) = self.call_blocking(Direction::Read, |core, _| {
             let (descriptor, peer) = core.stack.accept(self.descriptor)?;
-            Ok((descriptor, register(core, descriptor)?, peer))
+            Ok((descriptor, register(core, descriptor)?, ip_of(peer)?))
         })?;
         Ok((Socket::of(self.stacks.clone(), self.stack, descriptor, id), peer))
     }
@@ -194,7 +199,7 @@ impl Socket {
     pub(crate) fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let accepted = self.engine().call(|core, _, _| {
             let (descriptor, peer) = core.stack.accept(self.descriptor)?;
-            Ok((descriptor, register(core, descriptor)?, peer))
+            Ok((descriptor, register(core, descriptor)?, ip_of(peer)?))
         })?;
         let (descriptor, id, peer) = accepted.map_err(to_io_error)?;
         Ok((Socket::of(self.stacks.clone(), self.stack, descriptor, id), peer))

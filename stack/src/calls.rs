@@ -10,8 +10,8 @@ use crate::event::Readiness;
 use crate::id::{OwnerId, SocketId};
 use crate::socket::tcp_questions as tcp;
 use crate::socket::{
-    DatagramMeta, Descriptor, Domain, Env, ProtocolCalls, SendData, SendMeta, Shutdown, Socket, SocketInfo,
-    SocketKind, SocketOption, SocketOptions,
+    DatagramMeta, Descriptor, Domain, Env, ProtocolCalls, SendData, SendMeta, Shutdown, SockAddr, Socket,
+    SocketInfo, SocketKind, SocketOption, SocketOptions,
 };
 use crate::stack::Stack;
 use crate::tcp::{SendFlags, TcpInfo};
@@ -60,10 +60,10 @@ fn call<T>(
 ) -> Result<T> {
     let (stack, caller) = caller.caller_mut();
     let (id, socket) = stack.sockets.common.socket(caller, d)?;
-    let kind = socket.kind();
+    let room = socket.room();
     // The closure borrows these parts: returning them would cost more than looking up the socket.
     let (mut env, kinds) = stack.parts();
-    work(kinds.of(kind), &mut env, id)
+    work(kinds.of(room), &mut env, id)
 }
 
 /// Like [`call`], for calls that take the time.
@@ -135,8 +135,9 @@ calls! {
     /// Binds the socket to a local address and port. Port 0 draws an ephemeral port.
     /// `AddressInUse`, `AddressNotAvailable` (not an address of this stack), `InvalidArgument`
     /// (bound already), `AddressFamilyNotSupported`.
-    pub fn bind(&mut self, d: Descriptor, addr: SocketAddr) -> Result<()> {
-        call(self, d, |kind, env, id| kind.bind(env, id, addr))
+    pub fn bind(&mut self, d: Descriptor, addr: impl Into<SockAddr>) -> Result<()> {
+        let addr = addr.into();
+        call(self, d, |kind, env, id| kind.bind(env, id, &addr))
     }
 
     /// Makes a stream socket a listener. `backlog` connections and one more may wait for `accept`,
@@ -149,7 +150,7 @@ calls! {
 
     /// Accepts the next established connection, and returns its descriptor and its peer. It has the
     /// listener's options.
-    pub fn accept(&mut self, d: Descriptor) -> Result<(Descriptor, SocketAddr)> {
+    pub fn accept(&mut self, d: Descriptor) -> Result<(Descriptor, SockAddr)> {
         let (stack, caller) = self.caller_mut();
         let (mut env, kinds) = stack.parts();
         kinds.accept(&mut env, caller, d)
@@ -160,8 +161,9 @@ calls! {
     /// [`take_error`](Stack::take_error) returns the reason why not. With TCP_FASTOPEN_CONNECT this
     /// may return `Ok`, and the first `send` opens the connection. On a datagram socket this sets
     /// the peer.
-    pub fn connect(&mut self, now: Instant, d: Descriptor, addr: SocketAddr) -> Result<()> {
-        call_at(self, now, d, |kind, env, id| kind.connect(env, id, addr))
+    pub fn connect(&mut self, now: Instant, d: Descriptor, addr: impl Into<SockAddr>) -> Result<()> {
+        let addr = addr.into();
+        call_at(self, now, d, |kind, env, id| kind.connect(env, id, &addr))
     }
 
     /// Opens a connection with data in its SYN (`sendto` with MSG_FASTOPEN; RFC 7413). If the
@@ -266,10 +268,15 @@ calls! {
     }
 
     /// Sends one datagram to `addr`. On a connected stream the address is ignored, as on Linux.
-    pub fn send_to(&mut self, now: Instant, d: Descriptor, data: &[u8], addr: SocketAddr) -> Result<usize> {
-        call_at(self, now, d, |kind, env, id| {
-            kind.send(env, id, SendData::Slice(data), &SendMeta::to(addr), SendFlags::default())
-        })
+    pub fn send_to(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        data: &[u8],
+        addr: impl Into<SockAddr>,
+    ) -> Result<usize> {
+        let addr = addr.into();
+        call_at(self, now, d, |kind, env, id| kind.send_to(env, id, data, &addr))
     }
 
     /// Receives one datagram, truncated to the buffer. Returns its length and its metadata, for
@@ -281,8 +288,8 @@ calls! {
     /// # let now = Instant::ZERO;
     /// # let mut stack = Stack::new(Config::default(), [7; 32], now);
     /// # let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
-    /// # stack.bind(socket, ([127, 0, 0, 1], 7).into())?;
-    /// # stack.send_to(now, socket, b"ping", ([127, 0, 0, 1], 7).into())?;
+    /// # stack.bind(socket, ([127, 0, 0, 1], 7))?;
+    /// # stack.send_to(now, socket, b"ping", ([127, 0, 0, 1], 7))?;
     /// # while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
     /// let mut buf = [0; 1500];
     /// let (len, meta) = stack.recv_from(now, socket, &mut buf)?;
@@ -369,6 +376,17 @@ calls! {
     /// The peer's address. `NotConnected`.
     pub fn peer_addr(&self, d: Descriptor) -> Result<SocketAddr> {
         socket_of(self, d)?.1.peer_addr()
+    }
+
+    /// Like [`local_addr`](Stack::local_addr), for a socket of any family (`getsockname`).
+    pub fn local_name(&self, d: Descriptor) -> Result<SockAddr> {
+        Ok(socket_of(self, d)?.1.local_name())
+    }
+
+    /// Like [`peer_addr`](Stack::peer_addr), for a socket of any family (`getpeername`).
+    /// `NotConnected`.
+    pub fn peer_name(&self, d: Descriptor) -> Result<SockAddr> {
+        socket_of(self, d)?.1.peer_name()
     }
 
     /// Sets an option. `InvalidArgument` for a value out of its range, or IPV6_V6ONLY after `bind`.

@@ -15,7 +15,7 @@
 //! let iface = stack.add_interface(now, InterfaceConfig::new(medium).address("10.0.0.2/24".parse()?))?;
 //!
 //! let listener = stack.socket(Domain::V4, SocketKind::Stream)?;
-//! stack.bind(listener, "0.0.0.0:80".parse()?)?;
+//! stack.bind(listener, ([0; 4], 80))?;
 //! stack.listen(listener, 128)?;
 //!
 //! stack.handle_frame(now, iface, Frame::new(vec![0xff; 60])); // from your device
@@ -149,8 +149,8 @@ pub use network::{
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
     Credentials, DatagramMeta, Descriptor, Domain, FastOpenOptions, IcmpFilter, Interest, IpOptions,
-    RawOptions, Ready, SendMeta, Shutdown, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState,
-    TcpOptions, UdpOptions,
+    RawOptions, Ready, SendMeta, Shutdown, SockAddr, SocketInfo, SocketKind, SocketOption, SocketOptions,
+    SocketState, TcpOptions, UdpOptions, UnixAddr,
 };
 pub use stack::Stack;
 pub use stats::{

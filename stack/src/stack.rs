@@ -389,7 +389,7 @@ mod tests {
     fn the_question_for_a_neighbour_comes_out_of_the_poll_that_causes_it() {
         let mut stack = stack();
         let d = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-        let connecting = stack.connect(Instant::ZERO, d, ([10, 0, 0, 2], 7).into());
+        let connecting = stack.connect(Instant::ZERO, d, ([10, 0, 0, 2], 7));
         assert_eq!(connecting, Err(Error::InProgress));
         let frame = stack.poll_transmit(Instant::ZERO).expect("an ARP request").to_vec();
         assert_eq!(frame[12..14], [8, 6]);
@@ -401,7 +401,7 @@ mod tests {
         let mut stack = stack();
         let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
         for _ in 0..200 {
-            stack.send_to(Instant::ZERO, d, b"x", ([10, 0, 0, 2], 7).into()).unwrap();
+            stack.send_to(Instant::ZERO, d, b"x", ([10, 0, 0, 2], 7)).unwrap();
         }
         assert!(stack.poll_transmit(Instant::ZERO).is_some(), "an ARP request");
         for left in [135, 71, 7] {
@@ -430,7 +430,7 @@ mod tests {
         // To a neighbour that must be asked for first, and round the loopback.
         for addr in [[10, 0, 0, 2], [127, 0, 0, 1]] {
             let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-            stack.send_to(Instant::ZERO, d, b"x", (addr, 7).into()).unwrap();
+            stack.send_to(Instant::ZERO, d, b"x", (addr, 7)).unwrap();
             assert!(stack.has_transmits());
             while stack.poll_transmit(Instant::ZERO).is_some() || stack.handle_loopback(Instant::ZERO) {}
             assert!(!stack.has_transmits());
@@ -441,14 +441,14 @@ mod tests {
     fn what_is_sent_to_oneself_is_received_in_a_call_of_its_own() {
         let mut stack = stack();
         let [sender, receiver] = [(); 2].map(|()| stack.socket(Domain::V4, SocketKind::Datagram).unwrap());
-        stack.bind(receiver, ([127, 0, 0, 1], 7).into()).unwrap();
+        stack.bind(receiver, ([127, 0, 0, 1], 7)).unwrap();
         let settled = stack.next_timeout_at();
         for receive in [
             |stack: &mut Stack| assert!(stack.handle_loopback(Instant::ZERO)),
             |stack: &mut Stack| stack.handle_timeout(Instant::ZERO),
         ] {
             for _ in 0..2 {
-                stack.send_to(Instant::ZERO, sender, b"x", ([127, 0, 0, 1], 7).into()).unwrap();
+                stack.send_to(Instant::ZERO, sender, b"x", ([127, 0, 0, 1], 7)).unwrap();
             }
             for _ in 0..2 {
                 assert!(stack.poll_transmit(Instant::ZERO).is_none());

@@ -9,7 +9,7 @@ use portolan_tests::{RawConnection, RawPeer};
 fn listening(delay: Duration) -> (RawPeer, Descriptor) {
     let mut peer = RawPeer::new(true, Config::default(), 3);
     let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-    peer.stack.bind(listener, "0.0.0.0:80".parse().unwrap()).unwrap();
+    peer.stack.bind(listener, ([0; 4], 80)).unwrap();
     peer.stack.set_option(peer.now, listener, SocketOption::DeferAccept(delay)).unwrap();
     peer.stack.listen(listener, 8).unwrap();
     (peer, listener)

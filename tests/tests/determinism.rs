@@ -22,7 +22,7 @@ fn run(seed: u64) -> Vec<Recorded> {
             *sent += pair.a.stack.send(pair.now(), a, &bytes[*sent..]).unwrap_or(0);
             while pair.b.stack.recv(pair.now(), b, &mut buf).is_ok_and(|count| count > 0) {}
         }
-        let closed = (pair.b.addr(Domain::V4), 9000 + round).into();
+        let closed = (pair.b.addr(Domain::V4), 9000 + round);
         let _ = pair.a.stack.send_to(pair.now(), datagrams, &bytes[..100], closed);
         pair.run_for(Duration::from_millis(50));
     }

@@ -25,7 +25,7 @@ impl Server {
         let mut peer = RawPeer::new(true, Config::default(), 5);
         let listener = peer.stack.socket(domain, SocketKind::Stream).unwrap();
         let any = if domain == Domain::V4 { "0.0.0.0:80" } else { "[::]:80" };
-        peer.stack.bind(listener, any.parse().unwrap()).unwrap();
+        peer.stack.bind(listener, any.parse::<SocketAddr>().unwrap()).unwrap();
         peer.stack.set_option(peer.now, listener, SocketOption::FastOpen(limit)).unwrap();
         peer.stack.listen(listener, 64).unwrap();
         Server { peer, domain, listener }
@@ -118,6 +118,7 @@ fn data_in_a_syn_is_read_and_answered_at_once() {
         assert_eq!(cookie_in(&syn_ack), None, "it has a good one");
 
         let (d, peer) = server.peer.stack.accept(server.listener).expect("without another segment");
+        let peer = peer.ip().expect("an address of IP");
         assert_eq!((peer.port(), server.peer.stack.peer_addr(d)), (5000, Ok(peer)));
         assert_eq!(server.read(d).as_deref(), Ok(&b"GET /"[..]));
         assert_eq!(server.read(d), Err(Error::WouldBlock));

@@ -115,7 +115,7 @@ impl Sender {
         };
         let socket = peer.stack.socket(domain, kind).unwrap();
         let remote = peer.packet(domain).src;
-        let _ = peer.stack.connect(peer.now, socket, (remote, port).into());
+        let _ = peer.stack.connect(peer.now, socket, (remote, port));
         peer.settle();
         match of {
             Of::SynSent => {}
@@ -178,7 +178,7 @@ fn a_socket_without_a_peer_is_told_nothing() {
         let mut peer = RawPeer::new(false, Config::default(), 5);
         let socket = peer.stack.socket(domain, SocketKind::Datagram).unwrap();
         let remote = peer.packet(domain).src;
-        peer.stack.send_to(peer.now, socket, b"hello", (remote, 80).into()).unwrap();
+        peer.stack.send_to(peer.now, socket, b"hello", (remote, 80)).unwrap();
         peer.settle();
         let mut sender = Sender { peer, domain, socket };
         let (kind, code) = if domain == Domain::V4 { (3, 3) } else { (1, 4) };

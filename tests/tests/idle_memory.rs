@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portolan::testing::{Pair, PairConfig, Side};
-use portolan::{Descriptor, Domain, Error, SocketKind, SocketOption, TcpState};
+use portolan::{Descriptor, Domain, Error, SockAddr, SocketKind, SocketOption, TcpState};
 
 struct Counting;
 
@@ -92,8 +92,8 @@ impl Idle {
             servers.len() == AT_ONCE
         });
         assert!(all_are_open, "{:?}", pair.b.stack.stats());
-        let addr_of = |client: &Descriptor| pair.a.stack.local_addr(*client).unwrap();
-        let by_addr: HashMap<SocketAddr, Descriptor> =
+        let addr_of = |client: &Descriptor| pair.a.stack.local_name(*client).unwrap();
+        let by_addr: HashMap<SockAddr, Descriptor> =
             servers.into_iter().map(|(server, peer)| (peer, server)).collect();
         ends.extend(clients.into_iter().map(|client| (client, by_addr[&addr_of(&client)])));
     }

@@ -42,8 +42,8 @@ fn sent_to(peer: &mut RawPeer, addr: IpAddr) -> usize {
 /// A socket that is connected to port 53 of this resolver, and its port.
 fn resolver_socket(peer: &mut RawPeer, domain: Domain, resolver: IpAddr) -> (Descriptor, u16) {
     let socket = peer.stack.socket(domain, SocketKind::Datagram).unwrap();
-    peer.stack.bind(socket, (peer.stack_addr(domain), 40_007).into()).unwrap();
-    peer.stack.connect(peer.now, socket, (resolver, 53).into()).unwrap();
+    peer.stack.bind(socket, (peer.stack_addr(domain), 40_007)).unwrap();
+    peer.stack.connect(peer.now, socket, (resolver, 53)).unwrap();
     (socket, 40_007)
 }
 
@@ -146,7 +146,7 @@ fn the_reset_of_a_connection_has_no_limit() {
     config.tcp.max_resets_per_second = 0;
     let mut peer = peer(config, 1);
     let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-    peer.stack.bind(listener, "0.0.0.0:80".parse().unwrap()).unwrap();
+    peer.stack.bind(listener, ([0; 4], 80)).unwrap();
     peer.stack.listen(listener, 4).unwrap();
     let connection = peer.open(Domain::V4, 5000, 80);
     let (accepted, _) = peer.stack.accept(listener).unwrap();
@@ -223,7 +223,7 @@ fn challenges_that_one_connection_uses_up_are_not_those_of_another() {
     for (domain, is_open) in FAMILIES.into_iter().flat_map(|domain| [(domain, false), (domain, true)]) {
         let mut peer = peer(Config::default(), 1);
         let listener = peer.stack.socket(domain, SocketKind::Stream).unwrap();
-        peer.stack.bind(listener, (peer.stack_addr(domain), 80).into()).unwrap();
+        peer.stack.bind(listener, (peer.stack_addr(domain), 80)).unwrap();
         peer.stack.listen(listener, 16).unwrap();
         let others = [(1, 5001), (2, 5000), (2, 5001)];
         let flooder = connection_with(&mut peer, domain, 1, 5000, is_open);
@@ -285,7 +285,7 @@ fn questions_in_many_names_do_not_hurt_other_neighbours() {
         let mut peer = RawPeer::new(true, Config::default(), 1);
         let known = peer.packet(domain).src;
         let socket = peer.stack.socket(domain, SocketKind::Datagram).unwrap();
-        peer.stack.send_to(peer.now, socket, b"hello", (known, 9).into()).unwrap();
+        peer.stack.send_to(peer.now, socket, b"hello", (known, 9)).unwrap();
         peer.settle();
         let entry = |peer: &RawPeer| {
             peer.stack.neighbors(peer.iface).into_iter().find(|neighbor| neighbor.addr == known)

@@ -113,7 +113,7 @@ fn many_under_pressure(faults: LinkFaults) {
         exchange(&mut pair, client, server);
     }
     let back = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-    pair.a.stack.bind(back, "0.0.0.0:81".parse().unwrap()).unwrap();
+    pair.a.stack.bind(back, "0.0.0.0:81".parse::<SocketAddr>().unwrap()).unwrap();
     pair.a.stack.listen(back, 1).unwrap();
     let to = SocketAddr::new(pair.a.addr(Domain::V4), 81);
     assert_eq!(pair.b.stack.connect(pair.now(), busy, to), Err(Error::InProgress));
@@ -229,7 +229,7 @@ fn a_datagram_and_an_echo_request_find_room_in_the_reserve() {
     let mut peer = RawPeer::new(false, config, 1);
     let mut bound = |kind| {
         let d = peer.stack.socket(Domain::V4, kind).unwrap();
-        peer.stack.bind(d, "0.0.0.0:80".parse().unwrap()).unwrap();
+        peer.stack.bind(d, "0.0.0.0:80".parse::<SocketAddr>().unwrap()).unwrap();
         d
     };
     let (listener, datagrams) = (bound(SocketKind::Stream), bound(SocketKind::Datagram));

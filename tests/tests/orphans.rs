@@ -19,7 +19,7 @@ fn config() -> Config {
 fn connected(config: Config, count: u16) -> (RawPeer, Vec<(RawConnection, Descriptor)>) {
     let mut peer = RawPeer::new(true, config, 3);
     let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-    peer.stack.bind(listener, "0.0.0.0:80".parse().unwrap()).unwrap();
+    peer.stack.bind(listener, ([0; 4], 80)).unwrap();
     peer.stack.listen(listener, 64).unwrap();
     let connections = (0..count)
         .map(|index| {
@@ -109,7 +109,7 @@ fn orphans_are_counted_off_when_they_end() {
     // As many fit as at first. (One of the four silent ones was reset.)
     assert_eq!(peer.stack.stats().memory.abort_on_memory, 1);
     let listener = peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-    peer.stack.bind(listener, "0.0.0.0:81".parse().unwrap()).unwrap();
+    peer.stack.bind(listener, ([0; 4], 81)).unwrap();
     peer.stack.listen(listener, 64).unwrap();
     for index in 0..MAX_ORPHANS as u16 {
         peer.open(Domain::V4, 7000 + index, 81);

@@ -31,7 +31,7 @@ impl Polled {
             let socket = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
             stack.poller_add(poller, socket, Interest::READABLE, index as u64).unwrap();
             if index % (registered / READY) == 0 {
-                stack.bind(socket, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+                stack.bind(socket, (Ipv4Addr::LOCALHOST, 0)).unwrap();
                 receivers.push((socket, stack.local_addr(socket).unwrap()));
             }
         }

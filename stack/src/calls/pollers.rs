@@ -48,14 +48,14 @@ macro_rules! calls {
         /// let now = Instant::ZERO;
         /// let mut stack = Stack::new(Config::default(), [7; 32], now);
         /// let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
-        /// stack.bind(socket, "127.0.0.1:7".parse()?)?;
+        /// stack.bind(socket, ([127, 0, 0, 1], 7))?;
         ///
         /// let poller = stack.add_poller()?;
         /// stack.poller_add(poller, socket, Interest::READABLE, 42)?;
         /// let mut ready = Vec::new();
         /// assert_eq!(stack.poller_wait(poller, &mut ready, 64), Ok(0));
         ///
-        /// stack.send_to(now, socket, b"ping", "127.0.0.1:7".parse()?)?;
+        /// stack.send_to(now, socket, b"ping", ([127, 0, 0, 1], 7))?;
         /// while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
         /// assert_eq!(stack.poller_wait(poller, &mut ready, 64), Ok(1));
         /// assert_eq!(ready[0].token, 42);

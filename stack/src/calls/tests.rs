@@ -6,8 +6,8 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::Config;
 use crate::testing::{Pair, PairConfig, Side};
+use crate::{Config, UnixAddr};
 
 const NOW: Instant = Instant::ZERO;
 
@@ -51,6 +51,8 @@ macro_rules! results {
             ("socket_id", caller.socket_id(d).err()),
             ("local_addr", caller.local_addr(d).err()),
             ("peer_addr", caller.peer_addr(d).err()),
+            ("local_name", caller.local_name(d).err()),
+            ("peer_name", caller.peer_name(d).err()),
             ("set_option", caller.set_option(NOW, d, SocketOption::ReuseAddr(true)).err()),
             ("options", caller.options(d).err()),
             ("info", caller.info(NOW, d).err()),
@@ -308,4 +310,25 @@ proptest! {
         prop_assert!(model.stack.sockets().is_empty());
         prop_assert_eq!(model.stack.sockets.common.memory_bytes(), 0);
     }
+}
+
+/// Names are those of the addresses, and an address of a family that is not the socket's is refused.
+#[test]
+fn calls_take_and_return_addresses_of_any_family() {
+    let mut stack = stack();
+    let path = UnixAddr::path("/run/server").unwrap();
+    for kind in [SocketKind::Stream, SocketKind::Datagram, SocketKind::Echo] {
+        let d = stack.socket(Domain::V4, kind).unwrap();
+        let refused = Err(Error::AddressFamilyNotSupported);
+        assert_eq!(stack.bind(d, path.clone()), refused, "{kind:?}");
+        assert_eq!(stack.connect(NOW, d, path.clone()), refused, "{kind:?}");
+        assert_eq!(stack.send_to(NOW, d, b"x", path.clone()).map(|_| ()), refused, "{kind:?}");
+        assert_eq!(stack.peer_name(d), Err(Error::NotConnected), "{kind:?}");
+        stack.bind(d, ([127, 0, 0, 1], 7)).unwrap();
+        assert_eq!(stack.local_name(d), Ok(([127, 0, 0, 1], 7).into()), "{kind:?}");
+        assert_eq!(stack.local_name(d).ok().and_then(|name| name.ip()), stack.local_addr(d).ok());
+    }
+    let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    stack.connect(NOW, d, ([127, 0, 0, 1], 9)).unwrap();
+    assert_eq!(stack.peer_name(d).unwrap(), stack.peer_addr(d).unwrap());
 }

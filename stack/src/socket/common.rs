@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::interest::{Interest, Ready};
-use super::kind::SocketKind;
+use super::kind::Room;
 use super::options::SocketOption;
 use super::owners::Owners;
 use super::pollers::{Pollers, RegistrationKey};
@@ -111,13 +111,13 @@ impl Common {
     }
 
     /// Notes that a descriptor of this socket is gone. If that was the last, pollers forget the
-    /// socket, and this returns its kind.
-    pub(super) fn release(&mut self, id: SocketId) -> Option<SocketKind> {
+    /// socket, and this returns its room.
+    pub(super) fn release(&mut self, id: SocketId) -> Option<Room> {
         let socket = self.records.get_mut(id)?;
         socket.holders = socket.holders.minus_one();
-        let kind = socket.is_unheld().then_some(socket.kind)?;
+        let room = socket.is_unheld().then_some(socket.room())?;
         self.pollers.forget(&mut self.account, id);
-        Some(kind)
+        Some(room)
     }
 
     /// The record of a socket. EBADF.
@@ -165,13 +165,13 @@ impl Common {
         !self.transmit_queue.is_empty()
     }
 
-    /// The next socket to send, and its kind.
-    pub(super) fn next_to_transmit(&mut self) -> Option<(SocketId, SocketKind)> {
+    /// The next socket to send, and its room.
+    pub(super) fn next_to_transmit(&mut self) -> Option<(SocketId, Room)> {
         loop {
             let id = self.transmit_queue.pop_front()?;
             if let Some(socket) = self.records.get_mut(id) {
                 socket.marks.leave_transmit_queue();
-                return Some((id, socket.kind));
+                return Some((id, socket.room()));
             }
         }
     }

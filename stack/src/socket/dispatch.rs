@@ -2,11 +2,11 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
 
+use super::address::SockAddr;
 use super::common::{Common, Env, TimerTarget, TransmitOutcome};
 use super::info::SocketInfo;
-use super::kind::{Domain, SocketKind, kinds};
+use super::kind::{Domain, Room, SocketKind, rooms};
 use super::protocol::{ProtocolCalls, ProtocolInput};
 use super::record::Socket;
 use super::scope::scope_of;
@@ -33,22 +33,22 @@ pub(crate) struct Sockets {
     pub(crate) kinds: Kinds,
 }
 
-macro_rules! rooms {
-    ($($(#[$doc:meta])* $kind:ident $(($field:ty))? => $room:ident: $tables:ty,)*) => {
-        /// The tables of each kind of socket.
+macro_rules! tables {
+    ($($room:ident => $field:ident: $tables:ty,)*) => {
+        /// The tables of each room.
         #[derive(Debug)]
         pub(crate) struct Kinds {
-            $(pub(crate) $room: $tables,)*
+            $(pub(crate) $field: $tables,)*
         }
 
         impl Kinds {
             fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
-                Kinds { $($room: <$tables>::new(config, share, rng),)* }
+                Kinds { $($field: <$tables>::new(config, share, rng),)* }
             }
 
-            pub(crate) fn of(&mut self, kind: SocketKind) -> &mut dyn ProtocolCalls {
-                match kind {
-                    $(SocketKind::$kind { .. } => &mut self.$room,)*
+            pub(crate) fn of(&mut self, room: Room) -> &mut dyn ProtocolCalls {
+                match room {
+                    $(Room::$room => &mut self.$field,)*
                 }
             }
 
@@ -56,23 +56,23 @@ macro_rules! rooms {
             /// nothing for kinds that take none: each is called by its type.
             #[inline]
             fn on_datagram(&mut self, env: &mut Env<'_>, datagram: &Datagram) -> bool {
-                [$(self.$room.on_datagram(env, datagram),)*].contains(&true)
+                [$(self.$field.on_datagram(env, datagram),)*].contains(&true)
             }
 
             /// Tells every kind of an ICMP message. Whether a socket took it.
             fn on_icmp(&mut self, env: &mut Env<'_>, message: &Datagram, outcome: &IcmpOutcome) -> bool {
-                [$(self.$room.on_icmp(env, message, outcome),)*].contains(&true)
+                [$(self.$field.on_icmp(env, message, outcome),)*].contains(&true)
             }
 
             /// Tells every kind of an error. Whether it is about a packet of one of the sockets.
             fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
-                [$(self.$room.handle_error(env, flow, error),)*].contains(&true)
+                [$(self.$field.handle_error(env, flow, error),)*].contains(&true)
             }
         }
     };
 }
 
-kinds!(rooms);
+rooms!(tables);
 
 impl Sockets {
     pub(crate) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
@@ -225,15 +225,15 @@ impl Kinds {
     /// The next packet of the sockets, in round-robin order. `Nothing`: no socket has anything to
     /// send now.
     pub(crate) fn poll_transmit(&mut self, env: &mut Env<'_>) -> TransmitOutcome {
-        while let Some((id, kind)) = env.common.next_to_transmit() {
-            let outcome = self.of(kind).transmit(env, id);
+        while let Some((id, room)) = env.common.next_to_transmit() {
+            let outcome = self.of(room).transmit(env, id);
             if !matches!(outcome, TransmitOutcome::Nothing) {
                 env.common.queue_transmit(id);
                 return outcome;
             }
             let is_over = |socket: &Socket| socket.is_unheld() && socket.protocol.state().is_over();
             if env.common.records.get(id).is_some_and(is_over) {
-                self.of(kind).free(env, id);
+                self.of(room).free(env, id);
             }
         }
         TransmitOutcome::Nothing
@@ -244,8 +244,8 @@ impl Kinds {
             match target {
                 TimerTarget::Socket(id) => {
                     if let Some(socket) = env.common.records.get(id) {
-                        let kind = socket.kind;
-                        self.of(kind).handle_timeout(env, id);
+                        let room = socket.room();
+                        self.of(room).handle_timeout(env, id);
                     }
                 }
                 TimerTarget::Handshake(id) => self.tcp.handle_handshake_timeout(env, id),
@@ -268,8 +268,9 @@ impl Kinds {
         domain: Domain,
         kind: SocketKind,
     ) -> Result<Descriptor> {
+        let room = Room::of(domain, kind);
         env.common.owners.check_room(caller)?;
-        let mut socket = self.of(kind).new_socket(domain, kind)?;
+        let mut socket = self.of(room).new_socket(domain, kind)?;
         socket.uid = env.common.owners.credentials(caller)?.uid;
         let bytes = socket.charge();
         if env.common.account.is_full_for(bytes) {
@@ -277,7 +278,7 @@ impl Kinds {
         }
         let id = env.common.records.insert(socket);
         env.common.charge(id, bytes);
-        self.of(kind).on_opened(id, domain, kind);
+        self.of(room).on_opened(id, domain, kind);
         env.common.hold(caller, id)
     }
 
@@ -287,16 +288,16 @@ impl Kinds {
         env: &mut Env<'_>,
         caller: OwnerId,
         d: Descriptor,
-    ) -> Result<(Descriptor, SocketAddr)> {
+    ) -> Result<(Descriptor, SockAddr)> {
         let (id, socket) = env.common.socket(caller, d)?;
-        let kind = socket.kind;
-        let accepted = self.of(kind).accept(env, caller, id)?;
+        let room = socket.room();
+        let accepted = self.of(room).accept(env, caller, id)?;
         let descriptor = env.common.hold(caller, accepted)?;
         let uid = env.common.owners.credentials(caller)?.uid;
         let socket = env.common.records.get_mut(accepted).ok_or(Error::ConnectionAborted)?;
         socket.uid = uid;
         let flow = socket.protocol.state().flow().ok_or(Error::ConnectionAborted)?;
-        let peer = socket.present(flow.remote_addr());
+        let peer = socket.present(flow.remote_addr()).into();
         // Events before `accept` are reported now, as nobody held the connection then.
         let readiness = socket.readiness();
         if readiness.readable || readiness.error {
@@ -323,8 +324,8 @@ impl Kinds {
 
     /// Releases a descriptor's hold on this socket; closes the socket if it was the last.
     fn release(&mut self, env: &mut Env<'_>, id: SocketId) {
-        if let Some(kind) = env.common.release(id) {
-            self.of(kind).close(env, id);
+        if let Some(room) = env.common.release(id) {
+            self.of(room).close(env, id);
         }
     }
 }

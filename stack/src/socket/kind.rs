@@ -1,4 +1,4 @@
-//! The families and kinds of sockets.
+//! The families and kinds of sockets, and the rooms that implement them.
 
 /// The address family of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,42 +10,63 @@ pub enum Domain {
     V6,
 }
 
-/// The list of the kinds of sockets, for the macro `$then`: each with its name, its room and the
-/// type of the tables there. Nothing else names them all.
-macro_rules! kinds {
+/// The kind of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SocketKind {
+    /// SOCK_STREAM: TCP.
+    Stream,
+    /// SOCK_DGRAM: UDP.
+    Datagram,
+    /// SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6, Linux's ping socket. A message is an ICMP
+    /// echo message; the stack sets its identifier (the local port) and its checksum, and delivers
+    /// the replies.
+    Echo,
+    /// SOCK_RAW with this protocol number, 1 to 255: packets with all that follows the IP
+    /// header. A socket receives a copy of every packet of its protocol, whatever else the
+    /// stack does with the packet: over IPv4 with the IP header, over IPv6 without. With
+    /// 255, IPPROTO_RAW, the header of what it sends is the program's (see
+    /// [`RawOptions::header_included`](crate::RawOptions::header_included)).
+    Raw(u8),
+}
+
+/// The list of the rooms, for the macro `$then`: each with its name and the type of its tables.
+/// Nothing else names them all.
+macro_rules! rooms {
     ($then:ident) => {
         $then! {
-            /// SOCK_STREAM: TCP.
-            Stream => tcp: $crate::socket::tcp::TcpSockets,
-            /// SOCK_DGRAM: UDP.
-            Datagram => udp: $crate::socket::udp::UdpSockets,
-            /// SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6, Linux's ping socket. A message is an
-            /// ICMP echo message; the stack sets its identifier (the local port) and its checksum,
-            /// and delivers the replies.
+            Tcp => tcp: $crate::socket::tcp::TcpSockets,
+            Udp => udp: $crate::socket::udp::UdpSockets,
             Echo => echo: $crate::socket::echo::EchoSockets,
-            /// SOCK_RAW with this protocol number, 1 to 255: packets with all that follows the IP
-            /// header. A socket receives a copy of every packet of its protocol, whatever else the
-            /// stack does with the packet: over IPv4 with the IP header, over IPv6 without. With
-            /// 255, IPPROTO_RAW, the header of what it sends is the program's (see
-            /// [`RawOptions::header_included`](crate::RawOptions::header_included)).
-            Raw(u8) => raw: $crate::socket::raw::RawSockets,
+            Raw => raw: $crate::socket::raw::RawSockets,
         }
     };
 }
-pub(super) use kinds;
+pub(super) use rooms;
 
-macro_rules! socket_kind {
-    ($($(#[$doc:meta])* $kind:ident $(($field:ty))? => $room:ident: $tables:ty,)*) => {
-        /// The kind of a socket.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum SocketKind {
-            $($(#[$doc])* $kind $(($field))?,)*
+macro_rules! room {
+    ($($room:ident => $field:ident: $tables:ty,)*) => {
+        /// The part of the stack that implements a socket: its domain and its kind choose it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Room {
+            $($room,)*
         }
     };
 }
 
-kinds!(socket_kind);
+rooms!(room);
+
+impl Room {
+    #[inline]
+    pub(super) fn of(_domain: Domain, kind: SocketKind) -> Room {
+        match kind {
+            SocketKind::Stream => Room::Tcp,
+            SocketKind::Datagram => Room::Udp,
+            SocketKind::Echo => Room::Echo,
+            SocketKind::Raw(_) => Room::Raw,
+        }
+    }
+}
 
 /// The half of a connection that `shutdown` ends.
 // Exhaustive: POSIX has these three.

@@ -1,15 +1,18 @@
 //! Sockets: descriptors, options, readiness, and the implementation of the Berkeley calls.
 //!
-//! Read `table`, `owners` and `credentials` (descriptors and their sockets), then `record` (a socket) and `common`
-//! (the shared state of all sockets), then `state` and `protocol` (what each kind of socket
-//! implements), `kind` (the list of the kinds) and `dispatch` (the choice of the kind), `interest`
-//! and `pollers` (Linux's epoll), and then the kinds: `tcp`, `udp`, `echo` and `raw`, the latter three
-//! with `datagram_queue`, and `udp` and `echo` with `bound_ports`. `errors` defines which network errors a program gets;
-//! `holdings` and `relief` handle shortages of memory. The public interface is `crate::calls`.
+//! Read `table`, `owners` and `credentials` (descriptors and their sockets), then `record` (a
+//! socket) and `common` (the shared state of all sockets), then `address`, `state` and `protocol`
+//! (what each kind of socket implements), `kind` (the kinds, and the list of the rooms that
+//! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
+//! epoll), and then the rooms: `tcp`, `udp`, `echo` and `raw`, the latter three with
+//! `datagram_queue`, and `udp` and `echo` with `bound_ports`. `errors` defines which network errors
+//! a program gets; `holdings` and `relief` handle shortages of memory. The public interface is
+//! `crate::calls`.
 //!
-//! A new kind of socket is a folder beside `udp`, whose tables implement the two traits of
-//! `protocol`, and an entry in the list in `kind`.
+//! A new room is a folder beside `udp`, whose tables implement the two traits of `protocol`, and an
+//! entry in the list in `kind`.
 
+mod address;
 mod binding;
 mod bound_ports;
 mod common;
@@ -41,6 +44,7 @@ mod tcp;
 mod tests;
 mod udp;
 
+pub use address::{SockAddr, UnixAddr};
 pub(crate) use common::{Env, TransmitOutcome};
 pub use credentials::Credentials;
 pub(crate) use dispatch::{Kinds, Sockets};

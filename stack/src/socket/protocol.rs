@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use bytes::Bytes;
 
+use super::address::SockAddr;
 use super::common::{Env, TransmitOutcome};
 use super::datagram_queue::copy_prefix;
 use super::kind::{Domain, Shutdown, SocketKind};
@@ -26,7 +27,7 @@ pub(crate) trait ProtocolCalls {
     /// Enters a new socket into the kind's tables, if it is found there before it is bound.
     fn on_opened(&mut self, _: SocketId, _: Domain, _: SocketKind) {}
 
-    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()>;
+    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()>;
 
     fn listen(&mut self, _: &mut Env<'_>, _: SocketId, _backlog: usize) -> Result<()> {
         Err(Error::NotSupported)
@@ -38,7 +39,7 @@ pub(crate) trait ProtocolCalls {
         Err(Error::NotSupported)
     }
 
-    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()>;
+    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()>;
 
     /// Like `connect`, with the first data.
     fn connect_with(&mut self, _: &mut Env<'_>, _: SocketId, _: SocketAddr, _: &[u8]) -> Result<usize> {
@@ -53,6 +54,12 @@ pub(crate) trait ProtocolCalls {
         meta: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize>;
+
+    /// Sends one datagram to this address.
+    fn send_to(&mut self, env: &mut Env<'_>, id: SocketId, data: &[u8], to: &SockAddr) -> Result<usize> {
+        let meta = SendMeta::to(to.to_ip()?);
+        self.send(env, id, SendData::Slice(data), &meta, SendFlags::default())
+    }
 
     fn receive(&mut self, env: &mut Env<'_>, id: SocketId, buf: &mut [u8]) -> Result<usize> {
         env.common.receive_datagram(env.ctx.now, id, |received| copy_prefix(&received.data, buf))

@@ -5,9 +5,10 @@ use core::mem;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU32;
 
+use super::address::SockAddr;
 use super::datagram_queue::DatagramQueue;
 use super::info::{SocketInfo, SocketState};
-use super::kind::{Domain, SocketKind};
+use super::kind::{Domain, Room, SocketKind};
 use super::message::DatagramMeta;
 use super::options::SocketOptions;
 use super::scope::{Bound, present};
@@ -232,8 +233,10 @@ impl Socket {
         self.holders == Holders::Nobody
     }
 
-    pub(crate) fn kind(&self) -> SocketKind {
-        self.kind
+    /// The part of the stack that implements it.
+    #[inline]
+    pub(crate) fn room(&self) -> Room {
+        Room::of(self.domain, self.kind)
     }
 
     /// Copies the data that a receive would return.
@@ -328,6 +331,16 @@ impl Socket {
             }
             Some(Bound { port, .. }) => SocketAddr::new(any, port),
         }
+    }
+
+    /// Like [`local_addr`](Socket::local_addr), for any family.
+    pub(crate) fn local_name(&self) -> SockAddr {
+        self.local_addr().into()
+    }
+
+    /// Like [`peer_addr`](Socket::peer_addr), for any family.
+    pub(crate) fn peer_name(&self) -> Result<SockAddr> {
+        Ok(self.peer_addr()?.into())
     }
 
     /// The address of the peer. ENOTCONN if there is none.

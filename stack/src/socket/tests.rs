@@ -230,7 +230,7 @@ fn ipv6_sockets_take_ipv4_too() {
     for (port, v6_only) in [(9, false), (10, true)] {
         let receiver = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
         stack.set_option(NOW, receiver, SocketOption::V6Only(v6_only)).unwrap();
-        stack.bind(receiver, (core::net::Ipv6Addr::UNSPECIFIED, port).into()).unwrap();
+        stack.bind(receiver, (core::net::Ipv6Addr::UNSPECIFIED, port)).unwrap();
         stack.send_to(NOW, sender, b"x", local(port)).unwrap();
         run(&mut stack);
         assert_eq!(stack.readiness(receiver).unwrap().readable, !v6_only);

@@ -275,20 +275,20 @@ impl Group {
 
     fn listen(stack: &mut Stack, addr: [u8; 4], port: u16) -> Descriptor {
         let d = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-        stack.bind(d, (addr, port).into()).unwrap();
+        stack.bind(d, (addr, port)).unwrap();
         stack.listen(d, 1000).unwrap();
         d
     }
 
     fn connect(now: Instant, stack: &mut Stack, addr: [u8; 4], port: u16) -> Descriptor {
         let d = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-        assert_eq!(stack.connect(now, d, (addr, port).into()), Err(Error::InProgress));
+        assert_eq!(stack.connect(now, d, (addr, port)), Err(Error::InProgress));
         d
     }
 
     fn udp(stack: &mut Stack, port: u16) -> Descriptor {
         let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-        stack.bind(d, ([0; 4], port).into()).unwrap();
+        stack.bind(d, ([0; 4], port)).unwrap();
         d
     }
 
@@ -357,8 +357,8 @@ fn a_socket_that_is_bound_opens_only_connections_whose_answers_come_to_it() {
     let mut results: Vec<_> = (0..2)
         .map(|index| {
             let d = group.members[index].socket(Domain::V4, SocketKind::Stream).unwrap();
-            group.members[index].bind(d, ([0; 4], 1234).into()).unwrap();
-            group.members[index].connect(now, d, (PEER, 80).into())
+            group.members[index].bind(d, ([0; 4], 1234)).unwrap();
+            group.members[index].connect(now, d, (PEER, 80))
         })
         .collect();
     results.sort_by_key(|result| *result == Err(Error::InProgress));
@@ -372,7 +372,7 @@ fn only_one_speaks_for_the_addresses_and_all_know_the_neighbours() {
     let d = Group::udp(&mut group.peer, 9);
     let port = Group::udp(&mut group.members[0], 3 * 1000);
     let before: Vec<u64> = group.members.iter().map(|member| member.stats().link.frames_out).collect();
-    group.peer.send_to(group.now, d, b"x", (GROUP, 3000).into()).unwrap();
+    group.peer.send_to(group.now, d, b"x", (GROUP, 3000)).unwrap();
     group.exchange();
     assert!(group.members[0].recv_msg(group.now, port).is_ok());
     let sent: Vec<u64> = group.members.iter().map(|member| member.stats().link.frames_out).collect();
@@ -415,12 +415,12 @@ fn fragments_become_one_packet_on_one_stack() {
         let at = Group::udp(&mut group.members[index], port);
         let from = Group::udp(&mut group.peer, port);
         let data = vec![port as u8; 5000];
-        group.peer.send_to(group.now, from, &data, (GROUP, port).into()).unwrap();
+        group.peer.send_to(group.now, from, &data, (GROUP, port)).unwrap();
         group.exchange();
         let (bytes, _) = group.members[index].recv_msg(group.now, at).unwrap();
         assert_eq!(bytes, data);
         // And in the other direction.
-        group.members[index].send_to(group.now, at, &data, (PEER, port).into()).unwrap();
+        group.members[index].send_to(group.now, at, &data, (PEER, port)).unwrap();
         group.exchange();
         assert_eq!(group.peer.recv_msg(group.now, from).unwrap().0, data);
     }
@@ -428,7 +428,7 @@ fn fragments_become_one_packet_on_one_stack() {
     let echo = group.peer.socket(Domain::V4, SocketKind::Echo).unwrap();
     let mut request = vec![8, 0, 0, 0, 0, 0, 0, 1];
     request.resize(4000, 5);
-    group.peer.send_to(group.now, echo, &request, (GROUP, 0).into()).unwrap();
+    group.peer.send_to(group.now, echo, &request, (GROUP, 0)).unwrap();
     group.exchange();
     assert_eq!(group.peer.recv_msg(group.now, echo).unwrap().0.len(), 4000);
     assert_eq!(group.peer.recv_msg(group.now, echo), Err(Error::WouldBlock));
@@ -462,7 +462,7 @@ fn pings_go_out_from_any_stack_and_come_back_to_it() {
         let now = group.now;
         let member = &mut group.members[index];
         let echo = member.socket(Domain::V4, SocketKind::Echo).unwrap();
-        member.send_to(now, echo, &[8, 0, 0, 0, 0, 0, 0, 1, 42], (PEER, 0).into()).unwrap();
+        member.send_to(now, echo, &[8, 0, 0, 0, 0, 0, 0, 1, 42], (PEER, 0)).unwrap();
         group.exchange();
         assert_eq!(group.members[index].recv_msg(now, echo).unwrap().0.last(), Some(&42));
     }
@@ -473,7 +473,7 @@ fn datagrams_to_ourselves_find_the_stack_of_their_socket() {
     let mut group = Group::new(2);
     let (even, odd) = (Group::udp(&mut group.members[0], 2000), Group::udp(&mut group.members[1], 2001));
     for to in [GROUP, [127, 0, 0, 1]] {
-        group.members[0].send_to(group.now, even, b"over", (to, 2001).into()).unwrap();
+        group.members[0].send_to(group.now, even, b"over", (to, 2001)).unwrap();
         group.exchange();
         let (bytes, meta) = group.members[1].recv_msg(group.now, odd).unwrap();
         assert_eq!((&bytes[..], meta.peer()), (&b"over"[..], (to, 2000).into()));
@@ -483,7 +483,7 @@ fn datagrams_to_ourselves_find_the_stack_of_their_socket() {
     }
     group.assert_nothing_went_wrong();
     // The port is closed: the error comes back to the stack that sent the packet.
-    group.members[0].connect(group.now, even, (GROUP, 2003).into()).unwrap();
+    group.members[0].connect(group.now, even, (GROUP, 2003)).unwrap();
     group.members[0].send(group.now, even, b"nobody").unwrap();
     group.exchange();
     assert_eq!(group.members[0].take_error(even), Ok(Some(Error::ConnectionRefused)));

@@ -18,7 +18,7 @@ fn traced_stack() -> (Stack, crate::Descriptor) {
     let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
     stack.add_interface(NOW, interface).unwrap();
     let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-    stack.bind(d, "0.0.0.0:7".parse().unwrap()).unwrap();
+    stack.bind(d, "0.0.0.0:7".parse::<SocketAddr>().unwrap()).unwrap();
     stack.set_trace(true);
     (stack, d)
 }
@@ -81,7 +81,7 @@ fn every_frame_in_comes_with_its_verdict_and_every_answer_behind_it() {
 fn the_loopback_is_an_interface_of_the_trace() {
     let (mut stack, d) = traced_stack();
     for port in [7, 8] {
-        stack.send_to(NOW, d, b"to myself", ([127, 0, 0, 1], port).into()).unwrap();
+        stack.send_to(NOW, d, b"to myself", ([127, 0, 0, 1], port)).unwrap();
         while stack.poll_transmit(NOW).is_some() || stack.handle_loopback(NOW) {}
     }
     let traced = drained(&mut stack);
@@ -211,7 +211,7 @@ fn what_is_dropped_on_its_way_out_is_seen_with_its_reason() {
     poll(&mut stack, NOW);
     stack.set_trace(true);
     for _ in 0..5 {
-        stack.send_to(NOW, d, b"x", ([10, 0, 0, 9], 7).into()).unwrap();
+        stack.send_to(NOW, d, b"x", ([10, 0, 0, 9], 7)).unwrap();
     }
     poll(&mut stack, NOW);
     assert_eq!(unsent(&mut stack), [(9, NeighborQueueFull); 3]);
@@ -225,7 +225,7 @@ fn what_is_dropped_on_its_way_out_is_seen_with_its_reason() {
 
     let (now, far) = (Instant::from_secs(60), "99.0.0.0/8".parse().unwrap());
     stack.add_route(crate::Route::new(far, IFACE)).unwrap();
-    stack.send_to(now, d, b"x", ([99, 0, 0, 3], 7).into()).unwrap();
+    stack.send_to(now, d, b"x", ([99, 0, 0, 3], 7)).unwrap();
     stack.remove_route(far, IFACE).unwrap();
     poll(&mut stack, now);
     assert_eq!(unsent(&mut stack), [(3, NoRoute)]);
@@ -280,7 +280,7 @@ fn fragments_that_find_no_room_are_seen_as_their_packet() {
     config.ip.max_queued_frames = 8;
     let mut stack = traced_on_ethernet(config);
     let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-    stack.send_to(NOW, d, &[7; 60_000], ([10, 0, 0, 9], 7).into()).unwrap();
+    stack.send_to(NOW, d, &[7; 60_000], ([10, 0, 0, 9], 7)).unwrap();
     while stack.poll_transmit(NOW).is_some() {}
     assert_eq!(unsent(&mut stack), [(9, DropReason::TransmitQueueFull)]);
     assert_eq!(stack.stats().all_drops(), 1);
@@ -293,8 +293,8 @@ fn a_full_loopback_shows_what_it_drops() {
     let mut stack = traced_on_ethernet(config);
     let before = stack.stats().all_drops();
     let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-    stack.bind(d, ([10, 0, 0, 1], 7).into()).unwrap();
-    stack.send_to(NOW, d, b"x", ([10, 0, 0, 1], 7).into()).unwrap();
+    stack.bind(d, ([10, 0, 0, 1], 7)).unwrap();
+    stack.send_to(NOW, d, b"x", ([10, 0, 0, 1], 7)).unwrap();
     while stack.poll_transmit(NOW).is_some() || stack.handle_loopback(NOW) {}
     assert_eq!(unsent(&mut stack), [(1, DropReason::TransmitQueueFull)]);
     assert_eq!(stack.stats().all_drops(), before + 1);
@@ -307,7 +307,7 @@ fn the_memory_limit_shows_what_it_drops() {
     let mut stack = traced_on_ethernet(config);
     let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
     for _ in 0..20 {
-        stack.send_to(NOW, d, &[7; 1400], ([10, 0, 0, 9], 7).into()).unwrap();
+        stack.send_to(NOW, d, &[7; 1400], ([10, 0, 0, 9], 7)).unwrap();
         while stack.poll_transmit(NOW).is_some() || stack.handle_loopback(NOW) {}
     }
     let dropped = unsent(&mut stack);

@@ -40,7 +40,7 @@ impl Portolan {
             Call::Socket(kind) => stack.socket(Domain::V4, kind)?,
             Call::Accept(listener) => stack.accept(d(listener))?.0,
             Call::Duplicate(other) => stack.duplicate(d(other))?,
-            Call::Bind(name) => return stack.bind(d(name), (Ipv4Addr::LOCALHOST, 0).into()).map(done),
+            Call::Bind(name) => return stack.bind(d(name), (Ipv4Addr::LOCALHOST, 0)).map(done),
             Call::Listen(name) => return stack.listen(d(name), 8).map(done),
             Call::Connect(name, to) => {
                 let to = stack.local_addr(d(to))?;

@@ -29,7 +29,7 @@ impl Attacked {
         let mut peer = RawPeer::new(true, Config::default(), 3);
         let listener = peer.stack.socket(domain, SocketKind::Stream).unwrap();
         let any = by_family(domain, "0.0.0.0:80", "[::]:80");
-        peer.stack.bind(listener, any.parse().unwrap()).unwrap();
+        peer.stack.bind(listener, any.parse::<std::net::SocketAddr>().unwrap()).unwrap();
         peer.stack.listen(listener, 8).unwrap();
         let connection = peer.open(domain, 5000, 80);
         let (server, _) = peer.stack.accept(listener).unwrap();

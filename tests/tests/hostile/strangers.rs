@@ -216,7 +216,7 @@ fn arp_requests_from_many_strangers() {
     };
     flood(&mut peer);
     for to in [FIRST, SECOND] {
-        assert_eq!(peer.stack.send_to(peer.now, d, b"hello", (to, 9).into()), Ok(5));
+        assert_eq!(peer.stack.send_to(peer.now, d, b"hello", (to, 9)), Ok(5));
     }
     peer.settle();
     assert_eq!(peer.take_sent().len(), 2, "both are asked for");

@@ -32,7 +32,7 @@ impl Host {
         let interface = InterfaceConfig::new(device.medium()).address(address);
         let iface = stack.add_interface(now, interface).unwrap();
         let socket = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-        stack.bind(socket, ([10, 0, 0, last], 7).into()).unwrap();
+        stack.bind(socket, ([10, 0, 0, last], 7)).unwrap();
         let devices: Vec<(_, Box<dyn Device>)> = vec![(iface, Box::new(device))];
         let engine = Arc::new(Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap());
         let id = engine.lock_core_anyway().stack.socket_id(socket).unwrap();
@@ -49,7 +49,7 @@ impl Host {
     fn send_to(&self, last: u8) {
         let sent = self
             .engine
-            .call(|core, now, _| core.stack.send_to(now, self.socket, b"x", ([10, 0, 0, last], 7).into()));
+            .call(|core, now, _| core.stack.send_to(now, self.socket, b"x", ([10, 0, 0, last], 7)));
         assert_eq!(sent.unwrap(), Ok(1));
     }
 

@@ -68,11 +68,11 @@ impl Bench {
         let mut bench =
             Bench { engine, peer: Peer { stack, iface, device: far }, acknowledgement: Vec::new() };
         let listener = bench.peer.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-        bench.peer.stack.bind(listener, ([10, 0, 0, 2], 7).into()).unwrap();
+        bench.peer.stack.bind(listener, ([10, 0, 0, 2], 7)).unwrap();
         bench.peer.stack.listen(listener, 1).unwrap();
         let client = bench.call(|core, now| {
             let client = core.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
-            let connecting = core.stack.connect(now, client, ([10, 0, 0, 2], 7).into());
+            let connecting = core.stack.connect(now, client, ([10, 0, 0, 2], 7));
             assert_eq!(connecting, Err(Error::InProgress));
             client
         });
@@ -152,7 +152,7 @@ fn a_call_sends_no_more_than_some_batches_for_others() {
         for _ in 0..40 {
             let socket = core.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
             for _ in 0..100 {
-                core.stack.send_to(now, socket, &[7; 100], ([10, 0, 0, 2], 9).into()).unwrap();
+                core.stack.send_to(now, socket, &[7; 100], ([10, 0, 0, 2], 9)).unwrap();
             }
         }
     }

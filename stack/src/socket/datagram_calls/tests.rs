@@ -317,21 +317,21 @@ fn what_is_bound_to_a_group_sends_from_an_address_of_its_own() {
     let mut stack = stack();
     for bound in ["10.0.0.255:7", "224.0.0.251:7", "255.255.255.255:7", "10.0.0.1:8", "0.0.0.0:9"] {
         let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-        stack.bind(d, bound.parse().unwrap()).unwrap();
+        stack.bind(d, bound.parse::<SocketAddr>().unwrap()).unwrap();
         stack.send_to(NOW, d, b"x", addr(Domain::V4, 2, 9)).unwrap();
         let sent = frames(&mut stack);
         assert_eq!(sent[0][12..16], [10, 0, 0, 1], "{bound}");
         stack.close(NOW, d).unwrap();
     }
     let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
-    stack.bind(d, "[ff0e::1]:7".parse().unwrap()).unwrap();
+    stack.bind(d, "[ff0e::1]:7".parse::<SocketAddr>().unwrap()).unwrap();
     stack.send_to(NOW, d, b"x", addr(Domain::V6, 2, 9)).unwrap();
     let sent = frames(&mut stack);
     let IpAddr::V6(own) = host(Domain::V6, 1) else { unreachable!() };
     assert_eq!(sent[0][8..24], own.octets());
     // A socket of both families that is connected in one of them can send to the other, too.
     let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
-    let mapped = "[::ffff:10.0.0.2]:9".parse().unwrap();
+    let mapped = "[::ffff:10.0.0.2]:9".parse::<SocketAddr>().unwrap();
     stack.connect(NOW, d, mapped).unwrap();
     stack.send(NOW, d, b"x").unwrap();
     stack.send_to(NOW, d, b"x", addr(Domain::V6, 2, 9)).unwrap();
@@ -348,7 +348,7 @@ fn a_broadcast_wants_so_broadcast() {
     for kind in [SocketKind::Datagram, SocketKind::Echo] {
         let mut stack = stack();
         let d = stack.socket(Domain::V4, kind).unwrap();
-        let to = "10.0.0.255:9".parse().unwrap();
+        let to = "10.0.0.255:9".parse::<SocketAddr>().unwrap();
         assert_eq!(stack.connect(NOW, d, to), Err(Error::PermissionDenied), "{kind:?}");
         assert_eq!(stack.send_to(NOW, d, &message(b"x"), to), Err(Error::PermissionDenied), "{kind:?}");
         stack.set_option(NOW, d, SocketOption::Broadcast(true)).unwrap();

@@ -1,12 +1,11 @@
 //! The calls of programs on echo sockets, and the sending.
 
-use core::net::SocketAddr;
-
 use super::EchoSockets;
 use crate::error::{Error, Result};
 use crate::icmp::{self, echo};
 use crate::id::SocketId;
 use crate::ip::protocol;
+use crate::socket::address::SockAddr;
 use crate::socket::common::{Env, TransmitOutcome};
 use crate::socket::datagram_calls::DatagramPacket;
 use crate::socket::datagram_queue::OutgoingDatagram;
@@ -22,13 +21,13 @@ impl ProtocolCalls for EchoSockets {
         Ok(Socket::new(domain, kind, self.default_options.clone(), Protocol::new_datagrams()))
     }
 
-    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
-        self.ports.bind(env, id, addr)
+    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
+        self.ports.bind(env, id, addr.to_ip()?)
     }
 
-    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
+    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
         env.common.record_mut(id)?.datagrams_mut()?.error = None;
-        let flow = self.ports.flow_to(env, id, addr, None, &SendMeta::default())?;
+        let flow = self.ports.flow_to(env, id, addr.to_ip()?, None, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         env.common.record_mut(id)?.datagrams_mut()?.connected = Some(flow);
         Ok(())

@@ -21,7 +21,7 @@ fn stack(domain: Domain) -> (Stack, Descriptor) {
     stack.add_interface(NOW, interface).unwrap();
     let d = stack.socket(domain, SocketKind::Datagram).unwrap();
     let any = if domain == Domain::V4 { "0.0.0.0:7" } else { "[::]:7" };
-    stack.bind(d, any.parse().unwrap()).unwrap();
+    stack.bind(d, any.parse::<SocketAddr>().unwrap()).unwrap();
     (stack, d)
 }
 
@@ -190,7 +190,7 @@ fn a_datagram_leaves_from_the_address_and_through_the_interface_that_it_names() 
 fn what_a_datagram_names_goes_before_what_its_socket_is_bound_or_connected_to() {
     for kind in [SocketKind::Datagram, SocketKind::Echo] {
         let (mut stack, d) = on_two_links(Domain::V4, kind);
-        stack.bind(d, "10.0.0.1:7".parse().unwrap()).unwrap();
+        stack.bind(d, "10.0.0.1:7".parse::<SocketAddr>().unwrap()).unwrap();
         // On an echo socket the datagram is a request.
         let (data, to): (_, SocketAddr) =
             (Bytes::from_static(b"\x08\0\0\0\0\0\0\0"), "10.0.0.2:9".parse().unwrap());
@@ -218,9 +218,9 @@ fn what_a_datagram_names_goes_before_what_its_socket_is_bound_or_connected_to() 
 fn an_answer_round_the_loopback_can_name_where_the_question_came_to() {
     for (to, from) in [("127.0.0.1:7", "127.0.0.1"), ("10.1.0.1:7", "10.1.0.1")] {
         let (mut stack, server) = on_two_links(Domain::V4, SocketKind::Datagram);
-        stack.bind(server, "0.0.0.0:7".parse().unwrap()).unwrap();
+        stack.bind(server, "0.0.0.0:7".parse::<SocketAddr>().unwrap()).unwrap();
         let client = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-        stack.send_to(NOW, client, b"x", to.parse().unwrap()).unwrap();
+        stack.send_to(NOW, client, b"x", to.parse::<SocketAddr>().unwrap()).unwrap();
         while !frames(&mut stack).is_empty() || stack.handle_loopback(NOW) {}
         let (data, asked) = stack.recv_msg(NOW, server).unwrap();
         let answer = SendMeta::to(asked.peer()).source(asked.local().ip()).iface(asked.iface());

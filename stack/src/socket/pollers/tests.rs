@@ -249,12 +249,12 @@ fn stack() -> Stack {
 /// A datagram socket on a port of the loopback.
 fn bound(stack: &mut Stack, port: u16) -> crate::Descriptor {
     let socket = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-    stack.bind(socket, ([127, 0, 0, 1], port).into()).unwrap();
+    stack.bind(socket, ([127, 0, 0, 1], port)).unwrap();
     socket
 }
 
 fn send(stack: &mut Stack, from: crate::Descriptor, port: u16) {
-    stack.send_to(NOW, from, b"x", ([127, 0, 0, 1], port).into()).unwrap();
+    stack.send_to(NOW, from, b"x", ([127, 0, 0, 1], port)).unwrap();
     while stack.poll_transmit(NOW).is_some() || stack.handle_loopback(NOW) {}
 }
 

@@ -14,6 +14,7 @@ use crate::icmp;
 use crate::id::SocketId;
 use crate::ip::checksum::transport_checksum;
 use crate::ip::{ipv4, protocol};
+use crate::socket::address::SockAddr;
 use crate::socket::binding::Groups;
 use crate::socket::common::{Common, Env, TransmitOutcome};
 use crate::socket::datagram_calls::DatagramPacket;
@@ -62,7 +63,8 @@ impl ProtocolCalls for RawSockets {
     }
 
     /// As on Linux a socket may be bound again while it is not connected. The port is ignored.
-    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
+    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
+        let addr = addr.to_ip()?;
         let socket = env.common.record(id)?;
         if socket.protocol.state().flow().is_some() {
             return Err(Error::InvalidArgument);
@@ -76,7 +78,8 @@ impl ProtocolCalls for RawSockets {
         Ok(())
     }
 
-    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
+    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
+        let addr = addr.to_ip()?;
         let old = env.common.record(id)?.protocol.state().flow();
         let mut flow = flow_to(env, id, addr, old, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;

@@ -1,5 +1,6 @@
 //! Memory relief seen from outside: two stacks, one of which has little memory.
 
+use core::net::SocketAddr;
 use std::format;
 use std::vec;
 use std::vec::Vec;
@@ -186,7 +187,7 @@ fn newcomers_datagrams_and_handshakes_find_room_although_the_limit_is_reached() 
     assert_eq!(pair.a.stack.recv(pair.now(), client, &mut buf), Ok(4096));
     // B's own sockets.
     let own = pair.b.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-    pair.b.stack.bind(own, "0.0.0.0:53".parse().unwrap()).unwrap();
+    pair.b.stack.bind(own, "0.0.0.0:53".parse::<SocketAddr>().unwrap()).unwrap();
     let other = pair.a.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
     let to = std::net::SocketAddr::new(pair.b.addr(Domain::V4), 53);
     for _ in 0..3 {

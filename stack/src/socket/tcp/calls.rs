@@ -14,6 +14,7 @@ use crate::Ctx;
 use crate::error::{Error, Result};
 use crate::event::Wakeup;
 use crate::id::{OwnerId, SocketId};
+use crate::socket::address::SockAddr;
 use crate::socket::binding::{Groups, bind_port};
 use crate::socket::common::{Common, Env, TimerTarget, TransmitOutcome};
 use crate::socket::kind::{Domain, Shutdown, SocketKind};
@@ -29,13 +30,13 @@ impl ProtocolCalls for TcpSockets {
         Ok(Socket::new(domain, kind, self.default_options.clone(), Protocol::Tcp(TcpSocket::Idle)))
     }
 
-    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
+    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
         let socket = env.common.record(id)?;
         if !matches!(socket.protocol, Protocol::Tcp(TcpSocket::Idle)) {
             return Err(Error::InvalidArgument);
         }
         let any = socket.any_addr(true);
-        let wanted = env.common.choose_binding(env.network, id, addr, any, Groups::Refused)?;
+        let wanted = env.common.choose_binding(env.network, id, addr.to_ip()?, any, Groups::Refused)?;
         bind_port(env, &mut self.ports, id, wanted)?;
         Ok(())
     }
@@ -80,9 +81,9 @@ impl ProtocolCalls for TcpSockets {
         Ok(accepted)
     }
 
-    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
+    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
         let is_fast = env.common.record(id)?.options.tcp.fast_open.connect;
-        self.open_stream(env, id, addr, is_fast)
+        self.open_stream(env, id, addr.to_ip()?, is_fast)
     }
 
     fn connect_with(

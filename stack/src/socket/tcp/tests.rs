@@ -57,7 +57,7 @@ fn accepted_from_outside(stack: &mut Stack) -> Outside {
     let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
     let iface = stack.add_interface(NOW, interface).unwrap();
     let listener = stream(stack);
-    stack.bind(listener, ([0; 4], 80).into()).unwrap();
+    stack.bind(listener, ([0; 4], 80)).unwrap();
     stack.listen(listener, 8).unwrap();
     let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
     let mut segment = TcpSegment { flags: TcpSegment::SYN, seq: 0, ..TcpSegment::new(9, 80) };
@@ -309,7 +309,7 @@ fn a_segment_to_a_broadcast_address_is_dropped_silently() {
     let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
     let iface = stack.add_interface(NOW, interface).unwrap();
     let d = stream(&mut stack);
-    stack.bind(d, ([0; 4], 80).into()).unwrap();
+    stack.bind(d, ([0; 4], 80)).unwrap();
     stack.listen(d, 8).unwrap();
     let mut syn_to = |dst: &str| {
         let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), dst.parse().unwrap());
@@ -331,13 +331,13 @@ fn link_local_segments_go_out_and_come_in_on_the_link_of_their_scope() {
         stack.add_interface(NOW, interface).unwrap()
     });
     let listener = stack.socket(Domain::V6, SocketKind::Stream).unwrap();
-    stack.bind(listener, "[::]:80".parse().unwrap()).unwrap();
+    stack.bind(listener, "[::]:80".parse::<SocketAddr>().unwrap()).unwrap();
     stack.listen(listener, 8).unwrap();
     let builder = PacketBuilder::new("fe80::2".parse().unwrap(), "fe80::1".parse().unwrap());
     for (iface, scope) in ifaces.into_iter().zip(1..) {
         let client = stack.socket(Domain::V6, SocketKind::Stream).unwrap();
         let peer = core::net::SocketAddrV6::new("fe80::2".parse().unwrap(), 9, 0, scope);
-        assert_eq!(stack.connect(NOW, client, peer.into()), Err(Error::InProgress));
+        assert_eq!(stack.connect(NOW, client, peer), Err(Error::InProgress));
         assert_eq!(stack.poll_transmit(NOW).map(|syn| syn.iface()), Some(iface));
         // The same four-tuple on both links.
         let syn = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(9, 80) };
@@ -406,7 +406,7 @@ fn a_record_is_that_of_its_four_numbers_only() {
     let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
     let iface = stack.add_interface(NOW, interface).unwrap();
     let open = stream(&mut stack);
-    stack.bind(open, ([0; 4], 81).into()).unwrap();
+    stack.bind(open, ([0; 4], 81)).unwrap();
     stack.listen(open, 8).unwrap();
     // A handshake, two ends of a connection, and one end in TIME-WAIT.
     let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
@@ -508,7 +508,7 @@ fn only_an_acknowledgement_brings_a_syn_cookie_back() {
     let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
     let iface = stack.add_interface(NOW, interface).unwrap();
     let listener = stream(&mut stack);
-    stack.bind(listener, ([0; 4], 80).into()).unwrap();
+    stack.bind(listener, ([0; 4], 80)).unwrap();
     stack.listen(listener, 8).unwrap();
     let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
     let syn = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(9, 80) };
@@ -547,7 +547,7 @@ fn a_connection_waits_for_a_descriptor() {
         assert_eq!(stack.accept(listener), Err(Error::TooManyDescriptors));
     }
     stack.close(NOW, other).unwrap();
-    assert_eq!(stack.accept(listener).map(|(_, peer)| Ok(peer)), Ok(stack.local_addr(client)));
+    assert_eq!(stack.accept(listener).map(|(_, peer)| Ok(peer)), Ok(stack.local_name(client)));
 }
 
 /// While memory is short, as many of the segments that a device has joined are accepted as if they

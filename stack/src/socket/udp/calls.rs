@@ -1,6 +1,6 @@
 //! The calls of programs on UDP sockets, and the sending.
 
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 
 use super::UdpSockets;
 use crate::error::{Error, Result};
@@ -8,6 +8,7 @@ use crate::frame::payload_len;
 use crate::id::SocketId;
 use crate::ip::protocol;
 use crate::offload::{SegmentKind, Segments};
+use crate::socket::address::SockAddr;
 use crate::socket::common::{Env, TransmitOutcome};
 use crate::socket::datagram_calls::DatagramPacket;
 use crate::socket::datagram_queue::OutgoingDatagram;
@@ -28,17 +29,17 @@ impl ProtocolCalls for UdpSockets {
         Ok(Socket::new(domain, kind, self.default_options.clone(), Protocol::new_datagrams()))
     }
 
-    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
-        self.ports.bind(env, id, addr)
+    fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
+        self.ports.bind(env, id, addr.to_ip()?)
     }
 
-    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
+    fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
         let old = {
             let datagrams = env.common.record_mut(id)?.datagrams_mut()?;
             datagrams.error = None;
             datagrams.connected
         };
-        let flow = self.ports.flow_to(env, id, addr, None, &SendMeta::default())?;
+        let flow = self.ports.flow_to(env, id, addr.to_ip()?, None, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         if self.connected.get(&flow).is_some_and(|&other| other != id) {
             return Err(Error::AddressInUse);
