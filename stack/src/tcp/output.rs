@@ -426,8 +426,12 @@ impl Connection {
         let window = self.snd.usable_window() as usize;
         if window > 0 {
             let len = self.snd.unsent_of_record().min(window).min(mss as usize);
-            // Linux's tcp_write_wakeup pushes what it sends.
-            return self.send_next(ctx, mss, len, false).pushed();
+            // As in Linux's tcp_write_wakeup this segment is pushed, and Nagle's algorithm does not
+            // wait for its ACK: not the program made it small.
+            let small_end = self.snd.small_end;
+            let run = self.send_next(ctx, mss, len, false).pushed();
+            self.snd.small_end = small_end;
+            return run;
         }
         let len = self.snd.queue.len().min(1);
         let segment = self.data_run(ctx, self.snd.una, len, len == 0, mss as usize);

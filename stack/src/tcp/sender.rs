@@ -88,7 +88,7 @@ pub(super) struct Sender {
     /// The MSS of the peer.
     peer_mss: u16,
     /// The end of the last partial segment that was sent (Minshall's form of Nagle's algorithm).
-    small_end: SeqNumber,
+    pub(super) small_end: SeqNumber,
     /// TCP_NODELAY was set: data written before is sent, even under TCP_CORK (Linux's
     /// TCP_NAGLE_PUSH).
     pub(super) flushes: bool,
