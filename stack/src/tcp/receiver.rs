@@ -135,7 +135,7 @@ impl Receiver {
         self.nxt = irs + 1;
         self.last_ack_sent = self.nxt;
         self.set_syn_window(self.wnd.syn_window);
-        self.wnd.scale = scale;
+        self.set_scale(scale);
     }
 
     /// The first sequence number that the program has not read.

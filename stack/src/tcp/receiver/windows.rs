@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use super::Receiver;
 use crate::tcp::right_sizing::RightSizing;
-use crate::tcp::window::{UnscaledWindow, Window};
+use crate::tcp::window::{UnscaledWindow, Window, WindowScale};
 use crate::time::Instant;
 
 impl Receiver {
@@ -52,10 +52,22 @@ impl Receiver {
     /// leaves each connection four segments.)
     pub(in crate::tcp) fn narrow_window(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        // In whole units of the scale. Otherwise a peer that waits for room for a full segment
-        // would wait for ever.
-        let segment = u32::from(self.acks.announced_mss()).next_multiple_of(1 << self.wnd.scale.shift());
-        self.wnd.ssthresh = self.wnd.ssthresh.min(bytes.max(segment));
+        self.wnd.ssthresh = self.wnd.ssthresh.min(bytes.max(self.narrowest_window()));
+    }
+
+    /// One segment, in whole units of the scale. Otherwise a peer that waits for room for a full
+    /// segment would wait for ever.
+    fn narrowest_window(&self) -> u32 {
+        u32::from(self.acks.announced_mss()).next_multiple_of(1 << self.wnd.scale.shift())
+    }
+
+    /// The scale of our windows is negotiated. A window that was narrowed before is rounded up to a
+    /// whole unit.
+    pub(in crate::tcp) fn set_scale(&mut self, scale: WindowScale) {
+        self.wnd.scale = scale;
+        if self.wnd.is_narrow() {
+            self.wnd.ssthresh = self.wnd.ssthresh.max(self.narrowest_window());
+        }
     }
 
     /// The same, before a window was offered to the peer.

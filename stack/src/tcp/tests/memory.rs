@@ -5,10 +5,10 @@ use super::peer::{IRS, Offer, Peer};
 use crate::config::Config;
 use crate::drop_reason::DropReason;
 use crate::memory::{Account, Budget};
-use crate::tcp::{Flags, Header, SendFlags, SeqNumber, SynReceived};
+use crate::tcp::{Flags, Header, Options, SendFlags, SeqNumber, SynReceived};
 
 /// The budget of each of a hundred sockets in an account with this much room.
-fn pressed(room: usize) -> Budget {
+pub(super) fn pressed(room: usize) -> Budget {
     pressed_with(room, Config::default())
 }
 
@@ -49,6 +49,25 @@ fn data_is_refused_and_what_it_acknowledges_counts() {
     assert!(edge(&sent[0].header).after(peer.seq), "opened");
     let _ = peer.data(&[2; 1000]);
     assert_eq!(peer.recv(10_000), [2; 1000]);
+}
+
+/// If not even the reserve has room, the window closes although the program has nothing to read
+/// that could open it again. The next window probe opens it.
+#[test]
+fn a_probe_opens_a_window_that_closed_with_nothing_unread() {
+    let mut peer = peer();
+    let plenty = peer.host.memory;
+    let mut account = Account::new(&Config { memory_limit_bytes: 16 << 20, ..Config::default() });
+    account.change(0, 16 << 20);
+    peer.host.memory = account.budget(100);
+    let header = peer.header(Flags::ACK);
+    let sent = peer.deliver_dropped(header, &[1; 1000], DropReason::MemoryLimit);
+    assert_eq!((peer.connection.queued().0, sent[0].header.window), (0, 0));
+    peer.host.memory = plenty;
+    let header = peer.header(Flags::ACK);
+    let sent = peer.deliver_dropped(header, &[1], DropReason::OutOfWindow);
+    assert_eq!((sent.len(), sent[0].header.ack), (1, peer.seq));
+    assert!(edge(&sent[0].header) - sent[0].header.ack >= 1460, "{:?}", sent[0].header);
 }
 
 #[test]
@@ -180,6 +199,25 @@ fn nor_is_a_newcomer_offered_more() {
     let record = SynReceived::from_cookie(&mut host.ctx(), &ack, &params, 1000);
     let connection = record.into_connection(&mut host.ctx(), params.settings, 1460);
     assert_eq!(connection.rcv.window(), 65_535);
+}
+
+/// A window of less than a segment that was narrowed before the scale was known is rounded up when
+/// the scale is negotiated.
+#[test]
+fn a_newcomer_is_offered_whole_units() {
+    let config = || Config { memory_reserve_bytes: 1200, ..Config::default() };
+    let opener = Peer::established_with(Offer { scale: Some(0), ..Offer::plain() }, |host, _| {
+        host.memory = pressed_with(0, config());
+    });
+    assert_eq!(opener.connection.rcv.ssthresh(), 12 << 7);
+    let mut host = Host::new();
+    host.memory = pressed_with(0, config());
+    let params = host.params(1);
+    let options = Options { window_scale: Some(0), ..Options::default() };
+    let syn = Header { seq: IRS, flags: Flags::SYN, window: 1000, options, ..Header::default() };
+    let record = SynReceived::new(&mut host.ctx(), &syn, &params);
+    let connection = record.into_connection(&mut host.ctx(), params.settings, 1460);
+    assert_eq!(connection.rcv.ssthresh(), 12 << 7);
 }
 
 #[test]
