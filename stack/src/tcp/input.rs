@@ -48,6 +48,11 @@ impl Connection {
                 _ => self.on_segment(ctx, header, payload),
             }
         };
+        self.end_segment(ctx, step);
+    }
+
+    /// Ends the processing of a segment or of a run.
+    fn end_segment(&mut self, ctx: &mut Ctx<'_>, step: Step) {
         self.tune_send_buffer(ctx);
         self.release_idle(ctx.free_list);
         if let Break(Some(reason)) = step {
@@ -62,11 +67,13 @@ impl Connection {
     /// If the run is not the ordinary case, each segment goes through the steps separately.
     pub(crate) fn handle_run(&mut self, ctx: &mut Ctx<'_>, header: &mut Header, pieces: &mut Vec<Bytes>) {
         let len: usize = pieces.iter().map(Bytes::len).sum();
+        let last_len = pieces.last().map_or(0, Bytes::len);
         let (count, before) = (pieces.len(), self.rcv.nxt);
+        // Memory for the last segment is found when its text is processed.
         let is_ordinary = count > 1
             && self.rcv.urgent.is_none()
             && self.is_predicted(ctx.now, header, len)
-            && self.has_memory_for(ctx, header.seq, len);
+            && self.has_memory_for(ctx, header.seq, len - last_len);
         if !is_ordinary {
             for piece in pieces.drain(..) {
                 // A segment is at most 64 KiB.
@@ -94,15 +101,10 @@ impl Connection {
             let _in_order =
                 self.rcv.on_text(self.rcv.nxt, piece, false, ctx.config.tcp.max_out_of_order_ranges);
         }
-        self.count_data(len - last.len(), count as u32 - 1, before, Stored::InOrder);
+        self.count_data(len - last_len, count as u32 - 1, before, Stored::InOrder);
         header.joined_len = 0;
         let step = self.process_text(ctx, header, self.rcv.nxt, last, false);
-        self.tune_send_buffer(ctx);
-        self.release_idle(ctx.free_list);
-        // There may be no memory for the last segment.
-        if let Break(Some(reason)) = step {
-            ctx.count_drop(reason);
-        }
+        self.end_segment(ctx, step);
     }
 
     /// Whether this is the next segment of an undisturbed transfer (Van Jacobson's header

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use proptest::prelude::*;
 
+use super::memory::pressed;
 use super::peer::{IRS, ISS, Offer, Peer};
 use crate::drop_reason::DropReason;
 use crate::error::Error;
@@ -495,6 +496,29 @@ fn a_run_counts_as_its_segments() {
     let _ = joined.drain();
     assert_eq!(known(&joined), known(&single));
     assert_eq!(known(&joined).0, 2700);
+}
+
+/// A run of which only the first segments find memory: each of the others is dropped and counted
+/// once, and the answer closes the window.
+#[test]
+fn a_run_for_whose_end_there_is_no_memory_is_counted() {
+    let mut drops = 0;
+    for count in 2..=8 {
+        let mut peer = Peer::plain();
+        peer.host.memory = pressed(0);
+        let mut header = peer.header(Flags::PSH_ACK);
+        let mut pieces = alloc::vec![bytes::Bytes::from(alloc::vec![5; 1000]); count];
+        peer.connection.handle_run(&mut peer.host.ctx(), &mut header, &mut pieces);
+        let (queued, refused) =
+            (peer.connection.queued().0, peer.host.stats.drops(DropReason::MemoryLimit) as usize);
+        assert_eq!(queued + 1000 * refused, 1000 * count, "{queued} queued of {count} segments");
+        assert!(queued >= 2000, "{queued} queued of {count} segments");
+        let sent = peer.drain();
+        let last = &sent.last().expect("an acknowledgement").header;
+        assert_eq!((last.ack, last.window == 0), (peer.seq + queued as u32, refused > 0), "{count}");
+        drops += refused;
+    }
+    assert!(drops > 0, "memory was never short");
 }
 
 /// As on Linux (tcp_disordered_ack_check): a duplicate ACK counts though it was overtaken, if it is
