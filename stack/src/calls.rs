@@ -321,8 +321,8 @@ calls! {
     }
 
     /// Sends one datagram, or several of one length, as `meta` says (sendmsg). On a stream the data
-    /// is sent as with [`send_bytes`](Stack::send_bytes). `InvalidArgument` for a TTL of 0, or more
-    /// or longer datagrams than UDP_SEGMENT allows.
+    /// is sent as with [`send_bytes`](Stack::send_bytes). `InvalidArgument` for a TTL of 0 or for
+    /// more datagrams than UDP_SEGMENT allows; `MessageTooLong` if they do not fit the path MTU.
     pub fn send_msg(&mut self, now: Instant, d: Descriptor, data: Bytes, meta: &SendMeta) -> Result<usize> {
         call_at(self, now, d, |kind, env, id| {
             kind.send(env, id, SendData::Bytes(data), meta, SendFlags::default())

@@ -478,10 +478,11 @@ fn a_run_of_datagrams_that_cannot_go_as_such_is_refused() {
     let sender = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
     for (segment, len, expected) in [
         // Each datagram would need fragmentation.
-        (1473, 3000, Err(Error::InvalidArgument)),
+        (1473, 3000, Err(Error::MessageTooLong)),
         (1472, 3000, Ok(3000)),
-        // A single datagram may be fragmented.
-        (1473, 1473, Ok(1473)),
+        // So would a single one; without the option it is fragmented.
+        (1473, 1473, Err(Error::MessageTooLong)),
+        (0, 1473, Ok(1473)),
         // More than 128.
         (1, 129, Err(Error::InvalidArgument)),
         (1, 128, Ok(128)),

@@ -560,7 +560,8 @@ fn link_local_packets_go_out_and_come_in_on_the_link_of_their_scope() {
     }
 }
 
-/// UDP_SEGMENT, as on Linux: each datagram must fit the path MTU, and there are at most 128.
+/// UDP_SEGMENT, as on Linux (6.18): each datagram must fit the path MTU, even if it is the only one,
+/// and there are at most 128.
 #[test]
 fn runs_are_of_so_many_datagrams_that_need_no_fragments() {
     for (domain, longest) in [(Domain::V4, 9000 - 28), (Domain::V6, 9000 - 48)] {
@@ -572,9 +573,14 @@ fn runs_are_of_so_many_datagrams_that_need_no_fragments() {
             sent.map(|_| frames(&mut stack).len())
         };
         assert_eq!(send(longest, 20_000), Ok(3));
-        assert_eq!(send(longest + 1, 20_000), Err(Error::InvalidArgument));
-        assert_eq!(send(longest + 1, usize::from(longest)), Ok(1), "no run");
+        let full = usize::from(longest);
+        assert_eq!(send(longest + 1, 20_000), Err(Error::MessageTooLong));
+        assert_eq!(send(longest + 1, full), Ok(1), "no run");
+        assert_eq!(send(longest + 1, full + 1), Err(Error::MessageTooLong), "no run either");
+        assert_eq!(send(u16::MAX, full + 1), Err(Error::MessageTooLong));
+        assert_eq!(send(0, full + 1), Ok(2), "fragments");
         assert_eq!(send(10, 1280), Ok(128));
         assert_eq!(send(10, 1281), Err(Error::InvalidArgument));
+        assert_eq!(send(longest + 1, 65_000), Err(Error::MessageTooLong));
     }
 }

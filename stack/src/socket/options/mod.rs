@@ -117,8 +117,9 @@ pub enum SocketOption {
     /// IPV6_V6ONLY; to be set before `bind`.
     V6Only(bool),
     /// UDP_SEGMENT: the data of one call is sent as datagrams of this many bytes, the last of which
-    /// may be shorter; at most 128 of them, and none may need fragmentation. A device that cuts
-    /// runs gets all of it at once. 0, the default: each call sends one datagram.
+    /// may be shorter; at most 128 of them (`InvalidArgument`). None may need fragmentation, not
+    /// even a single one (`MessageTooLong`). A device that cuts runs gets all of it at once. 0, the
+    /// default: each call sends one datagram, fragmented if necessary.
     UdpSegment(u16),
     /// SO_LOCK_FILTER: the filter ([`Stack::attach_filter`](crate::Stack::attach_filter)), or that
     /// there is none, cannot be changed any more. The option cannot be cleared (`NotPermitted`).

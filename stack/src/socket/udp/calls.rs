@@ -72,12 +72,14 @@ impl ProtocolCalls for UdpSockets {
         env.common.check_len(id, remote, data.len(), udp::HEADER_LEN)?;
         let of_socket = env.common.record(id)?.options.udp.segment;
         let segment_len = meta.segment_len.unwrap_or(of_socket);
-        if segment_len > 0 && data.len() > usize::from(segment_len) {
-            // As on Linux.
-            let longest = packet_len(remote, segment_len);
-            if count(data.len(), segment_len) > MAX_SEGMENTS
-                || longest > env.network.path_mtu(env.ctx.now, remote, iface_of(flow.scope))
-            {
+        if segment_len > 0 {
+            // As in Linux's udp_send_skb: with UDP_SEGMENT not even a single datagram is
+            // fragmented.
+            let longest = packet_len(remote, data.len().min(usize::from(segment_len)));
+            if longest > env.network.path_mtu(env.ctx.now, remote, iface_of(flow.scope)) {
+                return Err(Error::MessageTooLong);
+            }
+            if count(data.len(), segment_len) > MAX_SEGMENTS {
                 return Err(Error::InvalidArgument);
             }
         }
@@ -92,7 +94,7 @@ impl ProtocolCalls for UdpSockets {
         let whole = |next: &OutgoingDatagram| {
             let (dst, iface) = (next.flow.remote.addr, iface_of(next.flow.scope));
             // A run whose datagrams would need fragmentation is sent datagram by datagram.
-            packet_len(dst, next.segment_len) <= network.path_mtu(now, dst, iface)
+            packet_len(dst, usize::from(next.segment_len)) <= network.path_mtu(now, dst, iface)
                 && network.can_cut(dst, iface, SegmentKind::Udp)
         };
         let Some((outgoing, fields)) = env.common.pop_outgoing(id, whole) else {
@@ -140,7 +142,7 @@ pub(super) fn count(len: usize, segment_len: u16) -> u64 {
 }
 
 /// The length of an IP packet with a datagram of this many bytes.
-fn packet_len(dst: IpAddr, len: u16) -> usize {
+fn packet_len(dst: IpAddr, len: usize) -> usize {
     let ip_header_len = if dst.is_ipv4() { 20 } else { 40 };
-    ip_header_len + udp::HEADER_LEN + usize::from(len)
+    ip_header_len + udp::HEADER_LEN + len
 }
