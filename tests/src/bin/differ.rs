@@ -29,10 +29,13 @@ struct Arguments {
     /// How many of each rule's differences to print.
     #[arg(long, default_value_t = 0)]
     show: u64,
+    /// Print the peers as they are, without shrinking them.
+    #[arg(long)]
+    whole: bool,
 }
 
 fn main() -> ExitCode {
-    let Arguments { seeds, from, jobs, show } = Arguments::parse();
+    let Arguments { seeds, from, jobs, show, whole } = Arguments::parse();
     if let Err(error) = portolan_tap::isolate() {
         eprintln!("{error}");
         return ExitCode::FAILURE;
@@ -49,7 +52,8 @@ fn main() -> ExitCode {
                         return;
                     }
                     let verdict = compare(&generate(from + index));
-                    let shrunk = match &verdict {
+                    let found = match &verdict {
+                        Verdict::Unexplained(difference) if whole => Some(difference.clone()),
                         Verdict::Unexplained(difference) => Some(shrink(difference.clone())),
                         _ => None,
                     };
@@ -64,8 +68,8 @@ fn main() -> ExitCode {
                         }
                         Verdict::Unexplained(_) => counts.2 += 1,
                     }
-                    if let Some(shrunk) = shrunk {
-                        println!("seed {}: nothing explains this\n{shrunk}", from + index);
+                    if let Some(found) = found {
+                        println!("seed {}: nothing explains this\n{found}", from + index);
                     }
                 }
             });

@@ -1,6 +1,7 @@
 //! The answers of a host to each group of a plan, by kind: nothing, an ACK, data up to n, a RST;
 //! and the results of its calls.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::plan::Plan;
@@ -53,6 +54,39 @@ impl Answer {
     }
 }
 
+/// What is different about two answers, without numbers. A shrunk plan must show the same kind of
+/// difference as the plan that it comes from. Each field compares Portolan's answer with Linux's,
+/// where nothing is less than anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    has_same_results: bool,
+    reset: Ordering,
+    has_same_syn: bool,
+    data_to: Ordering,
+    again: Ordering,
+    fin: Ordering,
+    ack: Ordering,
+    other: Ordering,
+}
+
+impl Kind {
+    fn of(ours: &Answer, theirs: &Answer) -> Kind {
+        // A timer may send on one host what the other sends at once.
+        let is_again =
+            |one: &Answer, other: &Answer| one.again_from.is_some() && one.again_from != other.repeated;
+        Kind {
+            has_same_results: ours.results == theirs.results,
+            reset: ours.reset.is_some().cmp(&theirs.reset.is_some()),
+            has_same_syn: ours.syn == theirs.syn,
+            data_to: ours.data_to.cmp(&theirs.data_to),
+            again: is_again(ours, theirs).cmp(&is_again(theirs, ours)),
+            fin: ours.fin.cmp(&theirs.fin),
+            ack: ours.ack.cmp(&theirs.ack),
+            other: ours.other.is_some().cmp(&theirs.other.is_some()),
+        }
+    }
+}
+
 impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.lines.is_empty() {
@@ -84,6 +118,11 @@ impl Difference {
     /// Linux's answer to the group.
     pub fn theirs(&self) -> &Answer {
         &self.linux[self.index]
+    }
+
+    /// What is different.
+    pub(super) fn kind(&self) -> Kind {
+        Kind::of(self.ours(), self.theirs())
     }
 
     /// The lines of the group.
@@ -118,6 +157,15 @@ impl Difference {
         sent_to - self.lines_so_far().filter_map(|line| value(line, "ack")?.parse().ok()).max().unwrap_or(1)
     }
 
+    /// Whether Linux has more in flight than RFC 5681 §3.1 allows in slow start, which counts bytes:
+    /// the initial window of ten segments, and what was acknowledged since.
+    pub(super) fn is_linux_beyond_slow_start(&self) -> bool {
+        let options = if self.has_peer_sent(&["SYN", "ts"]) { 12 } else { 0 };
+        let acks = self.lines_so_far().filter_map(|line| value(line, "ack")?.parse::<i64>().ok());
+        let acked = acks.max().unwrap_or(1) - 1;
+        self.out(&self.linux) > 10 * (self.mss() - options) + acked
+    }
+
     /// Whether Linux had a time-out before.
     pub(super) fn has_timed_out(&self) -> bool {
         self.linux[..=self.index].iter().any(|answer| answer.repeated.is_some())
@@ -136,15 +184,21 @@ impl Difference {
         1 << shift.unwrap_or(0)
     }
 
-    /// Whether the peer acknowledges a byte of a window probe that Portolan has sent and Linux has
-    /// not.
+    /// Whether the peer acknowledges a byte or FIN of a window probe that Portolan has sent and Linux
+    /// has not.
     pub(super) fn acknowledges_what_only_portolan_has_sent(&self) -> bool {
-        let sent_to = |answers: &[Answer]| -> i64 {
-            let lines = answers[..self.index].iter().flat_map(|answer| &answer.lines);
-            lines.filter_map(|line| value(line, "seq")?.split_once("..")?.1.parse().ok()).max().unwrap_or(1)
-        };
         let acked = self.lines_so_far().filter_map(|line| value(line, "ack")?.parse::<i64>().ok()).max();
-        acked.is_some_and(|acked| acked > sent_to(&self.linux) && acked <= sent_to(&self.portolan))
+        acked.is_some_and(|acked| acked > self.sent_to(&self.linux) && acked <= self.sent_to(&self.portolan))
+    }
+
+    /// The end of what a host had sent before this group, at once or by timers.
+    fn sent_to(&self, answers: &[Answer]) -> i64 {
+        let lines = answers[..self.index].iter().flat_map(|answer| &answer.lines);
+        let ends = lines.filter_map(|line| {
+            let end: i64 = value(line, "seq")?.split("..").last()?.parse().ok()?;
+            Some(end + i64::from(line.contains("FIN")))
+        });
+        ends.max().unwrap_or(1)
     }
 
     /// Whether the peer has sent a FIN, and data after it.
@@ -194,6 +248,40 @@ impl Difference {
             && fin.is_some_and(|fin| acks.any(|ack| ack > fin))
     }
 
+    /// Whether, in this group, a segment with old data acknowledges the FIN of a closed socket.
+    pub(super) fn acks_the_fin_with_old_data(&self) -> bool {
+        let fin = self.portolan[..self.index].iter().filter_map(|answer| answer.fin).max();
+        let known_to = self.ours().ack;
+        self.is_fin_acked()
+            && self.lines().iter().filter(|line| line.starts_with("peer ACK")).any(|line| {
+                let end = value(line, "seq").and_then(|seq| seq.split_once("..")?.1.parse::<i64>().ok());
+                let acked = value(line, "ack").and_then(|ack| ack.parse::<i64>().ok());
+                end.is_some() && end <= known_to && acked > fin
+            })
+    }
+
+    /// Whether Portolan has filled a small window with a part of a segment, after the override
+    /// time-out, and Linux had not sent so much by the end of that group, although the peer has
+    /// sent an ACK since the program wrote.
+    pub(super) fn has_only_portolan_filled_a_window(&self) -> bool {
+        let mut linux_to = 1;
+        let (mut has_written, mut has_ack) = (false, false);
+        (0..=self.index).any(|index| {
+            for line in &self.plan.groups[index].lines {
+                has_written |= line.starts_with("call send");
+                has_ack |= has_written && line.starts_with("peer") && value(line, "ack").is_some();
+            }
+            let end_of = |line: &String| segment_range(line).map(|(_, end)| end);
+            linux_to = self.linux[index].lines.iter().filter_map(end_of).chain([linux_to]).max().unwrap_or(1);
+            has_ack
+                && self.portolan[index]
+                    .lines
+                    .iter()
+                    .filter_map(|line| segment_range(line))
+                    .any(|(from, end)| end - from < self.mss() && end > linux_to && self.has_window_to(end))
+        })
+    }
+
     /// Whether the peer sends, in this group, a segment that only a full connection checks: an ACK
     /// of data that was never sent, a SYN, or a reset that is not at RCV.NXT.
     pub(super) fn has_what_a_record_does_not_judge(&self) -> bool {
@@ -220,7 +308,9 @@ impl Difference {
     /// The data that the peer has acknowledged before this group.
     pub(super) fn acked(&self) -> i64 {
         let before = self.plan.groups[..self.index].iter().flat_map(|group| &group.lines);
-        before.filter_map(|line| value(line, "ack")?.parse().ok()).max().unwrap_or(1)
+        let acks = before.filter_map(|line| value(line, "ack")?.parse().ok());
+        // An ACK of what was never sent does not count.
+        acks.filter(|&ack| ack <= self.sent_to(&self.portolan)).max().unwrap_or(1)
     }
 
     /// Whether the peer has sent a segment from before RCV.NXT.
@@ -244,6 +334,12 @@ impl Difference {
         let seq = value(line, "seq").filter(|_| line.starts_with("peer"))?;
         seq.split("..").next()?.parse().ok()
     }
+}
+
+/// The data of a segment of the host: its first number, and the one behind its last.
+fn segment_range(line: &str) -> Option<(i64, i64)> {
+    let (from, to) = value(line, "seq").filter(|_| line.starts_with("stack"))?.split_once("..")?;
+    Some((from.parse().ok()?, to.parse().ok()?))
 }
 
 /// The value after a word in a line of a script.
@@ -426,6 +522,27 @@ mod tests {
         assert_eq!(answers[0].results, ["100"]);
         assert_eq!((answers[1].reset, answers[1].ack, answers[1].is_silent()), (Some(101), None, false));
         assert!(difference(&plan, 0, &answers, &answers).is_none());
+    }
+
+    /// A shrunk difference may have other numbers, and must be of the same kind.
+    #[test]
+    fn kinds_are_what_differs_without_the_numbers() {
+        let kind = |ours: Answer, theirs: Answer| Kind::of(&ours, &theirs);
+        let nothing = Answer::default;
+        let ack = |ack| Answer { ack: Some(ack), ..Answer::default() };
+        let data = |to| Answer { data_to: Some(to), ..ack(1) };
+        assert_eq!(kind(ack(5), nothing()), kind(ack(9), nothing()));
+        assert_eq!(kind(data(9), data(5)), kind(data(3), ack(1)), "more data than the other");
+        assert_ne!(kind(ack(5), nothing()), kind(nothing(), ack(5)), "on the other host");
+        assert_ne!(kind(ack(5), nothing()), kind(data(5), nothing()));
+        assert_ne!(kind(data(9), data(5)), kind(data(5), data(9)));
+        let again = |at_once, at_all| Answer { again_from: at_once, repeated: at_all, ..Answer::default() };
+        assert_eq!(
+            kind(again(Some(1), Some(1)), again(None, Some(1))),
+            kind(nothing(), nothing()),
+            "a timer"
+        );
+        assert_ne!(kind(again(Some(1), Some(1)), nothing()), kind(nothing(), nothing()));
     }
 
     #[test]

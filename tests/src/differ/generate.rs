@@ -140,13 +140,9 @@ impl Peer {
         // This is longer than an acknowledgement may be delayed. The handshake takes longer: a long
         // round trip postpones timers.
         let is_handshake = self.plan.groups.len() < 3;
-        let is_calm = self.acked >= self.host_next && self.dice.one_in(8);
-        let millis = match (is_handshake, is_calm) {
-            (true, _) => self.dice.within(110, 130),
-            (false, true) => self.dice.scaled(200, 1000),
-            (false, false) => self.dice.within(72, 85),
-        };
-        let wait = Duration::from_millis(millis);
+        let millis = if is_handshake { self.dice.within(110, 130) } else { self.dice.within(72, 85) };
+        let pause = self.dice.one_in(8).then(|| self.dice.scaled(200, 1000));
+        let mut wait = Duration::from_millis(millis);
         self.plan.groups.push(Group { lines, wait });
         let transcript = play_on_portolan(&self.plan);
         self.ends = transcript.iter().filter_map(|line| segment_end(line)).collect();
@@ -156,8 +152,30 @@ impl Peer {
             self.host_next = self.host_next.max(answer.data_to.unwrap_or(1)).max(syn_or_fin.unwrap_or(1));
             self.is_over |= answer.reset.is_some();
         }
+        // In a longer pause no timer may run that sends something.
+        let is_calm = !is_handshake && self.acked >= self.host_next && !self.has_unsent(&answers);
+        if let Some(pause) = pause.filter(|_| is_calm) {
+            wait = Duration::from_millis(pause);
+            self.plan.groups.last_mut().expect("pushed above").wait = wait;
+        }
         self.unacked_for = if self.acked < self.host_next { self.unacked_for + wait } else { Duration::ZERO };
         answers.last().cloned().unwrap_or_default()
+    }
+
+    /// Whether data or a FIN of the program waits, or was sent by a timer.
+    fn has_unsent(&self, answers: &[Answer]) -> bool {
+        let lines = || self.plan.groups.iter().flat_map(|group| &group.lines);
+        let written_in = |group: &Group, answer: &Answer| {
+            let calls = group.lines.iter().filter(|line| line.ends_with("= *"));
+            let sends = calls.zip(&answer.results).filter(|(line, _)| line.starts_with("call send"));
+            sends.filter_map(|(_, result)| result.parse::<i64>().ok()).sum::<i64>()
+        };
+        let groups = self.plan.groups.iter().zip(answers);
+        let written: i64 = groups.map(|(group, answer)| written_in(group, answer)).sum();
+        let sent = answers.iter().filter_map(|answer| answer.data_to).max().unwrap_or(1) - 1;
+        let ends = ["call shutdown write", "call shutdown both", "call close"];
+        let has_ended = lines().any(|line| ends.iter().any(|end| line.starts_with(end)));
+        written > sent || has_ended && answers.iter().all(|answer| answer.fin.is_none())
     }
 
     /// Adds one line: the next action of the program or the peer.

@@ -1,6 +1,6 @@
 //! Random peers against Portolan and the Linux kernel: a seed becomes a [`Plan`], both hosts play
 //! it, and their answers are compared by kind. A difference is explained by a rule (`rules`), or
-//! shrunk to a short script.
+//! shrunk to a short script with a difference of the same kind.
 //!
 //! A plan is a script of `tests/scripts` (its notation is in the README there) without
 //! expectations: calls of the program and segments of the peer, in groups, and after each group a

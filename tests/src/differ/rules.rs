@@ -20,6 +20,7 @@ pub const RULES: &[Rule] = &[
             let is_near_cwnd = difference.out(&difference.linux) >= 4 * difference.mss();
             (ours.data_to != theirs.data_to || ours.fin != theirs.fin)
                 && (difference.has_timed_out()
+                    || difference.is_linux_beyond_slow_start()
                     || is_near_cwnd
                         && (ours.data_to > theirs.data_to || ours.fin.is_some() && theirs.fin.is_none()))
         },
@@ -200,12 +201,21 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        why: "RFC 9293 §3.8.6, SHLD-16: what is lost inside a window that shrank goes out again, cut to it; Linux waits",
+        why: "RFC 9293 §3.8.6.2.1: a part that fills a small window waits for a fixed time; on Linux each ACK begins it anew",
         explains: |difference| {
             let (ours, theirs) = (difference.ours(), difference.theirs());
-            difference.lines().iter().any(|line| line.contains("win 500 sack"))
-                && ours.again_from.is_some()
-                && theirs.again_from.is_none()
+            (ours.data_to, ours.again_from, ours.fin) != (theirs.data_to, theirs.again_from, theirs.fin)
+                && difference.has_only_portolan_filled_a_window()
+        },
+    },
+    Rule {
+        why: "RFC 9293 §3.10.7.4: old data is acknowledged; where its segment acknowledges the FIN of a closed socket, Linux drops it",
+        explains: |difference| {
+            let ours = Answer { ack: None, ..difference.ours().clone() };
+            difference.acks_the_fin_with_old_data()
+                && difference.ours().ack.is_some()
+                && ours.is_silent()
+                && difference.theirs().is_silent()
         },
     },
 ];

@@ -3,12 +3,14 @@
 use super::plan::Plan;
 use super::{Difference, Verdict, compare};
 
-/// Removes groups, then lines, as long as the answers still differ without an explanation.
+/// Removes groups, then lines, as long as no rule explains the answers and they differ in the same
+/// way: a plan with any other difference would hide the one that was found.
 pub fn shrink(mut found: Difference) -> Difference {
+    let kind = found.kind();
     found.plan.groups.truncate(found.index + 1);
     loop {
         let Some(shorter) = candidates(&found.plan).find_map(|plan| match compare(&plan) {
-            Verdict::Unexplained(difference) => Some(difference),
+            Verdict::Unexplained(difference) if difference.kind() == kind => Some(difference),
             _ => None,
         }) else {
             return found;
