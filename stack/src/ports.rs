@@ -18,8 +18,21 @@ pub(crate) struct Binding<Id> {
     pub(crate) id: Id,
     pub(crate) addr: BoundAddr,
     pub(crate) reuse: Reuse,
+    /// The user of the socket: SO_REUSEPORT is for the sockets of one user.
+    pub(crate) uid: u32,
     /// Whether it is a TCP listener: then SO_REUSEADDR does not allow another socket beside it.
     pub(crate) listening: bool,
+}
+
+impl<Id> Binding<Id> {
+    /// Whether both may have the same address and port. As in Linux, where a user cannot take a
+    /// share of the packets of another, SO_REUSEPORT counts only within one user.
+    fn allows(&self, other: &Self, may_share_addr: bool) -> bool {
+        if self.uid == other.uid {
+            return self.reuse.allows(other.reuse, may_share_addr);
+        }
+        may_share_addr && self.reuse.has_addr() && other.reuse.has_addr()
+    }
 }
 
 /// SO_REUSEADDR and SO_REUSEPORT of a socket. One byte, because each connection and TIME-WAIT
@@ -214,7 +227,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         }
         self.bindings.get(&port).into_iter().flatten().any(|old| {
             let may_share_addr = self.is_udp || !(old.listening || new.listening);
-            old.id != new.id && old.addr.overlaps(new.addr) && !old.reuse.allows(new.reuse, may_share_addr)
+            old.id != new.id && old.addr.overlaps(new.addr) && !old.allows(new, may_share_addr)
         })
     }
 
@@ -242,10 +255,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         };
         let mine = Binding { listening: true, ..*mine };
         let conflict = bindings.iter().any(|old| {
-            old.id != id
-                && old.listening
-                && old.addr.overlaps(mine.addr)
-                && !old.reuse.allows(mine.reuse, false)
+            old.id != id && old.listening && old.addr.overlaps(mine.addr) && !old.allows(&mine, false)
         });
         if conflict {
             return Err(Error::AddressInUse);
@@ -325,12 +335,33 @@ mod tests {
     use crate::steering::Steering;
 
     fn binding(id: u32, addr: BoundAddr) -> Binding<u32> {
-        Binding { id, addr, reuse: Reuse::No, listening: false }
+        Binding { id, addr, reuse: Reuse::No, uid: 0, listening: false }
     }
 
     fn table(range: (u16, u16), is_udp: bool) -> (PortTable<u32>, Rng) {
         let mut rng = Rng::new([7; 32]);
         (PortTable::new(range, is_udp, &mut rng), rng)
+    }
+
+    /// As the kernel does, measured on 6.18.
+    #[test]
+    fn a_port_is_reused_within_one_user() {
+        let mut rng = Rng::new([1; 32]);
+        for is_udp in [false, true] {
+            let of = |id, uid, reuse| Binding { uid, reuse, ..binding(id, BoundAddr::AnyV4) };
+            let mut t = PortTable::new((40000, 50000), is_udp, &mut rng);
+            assert_eq!(t.bind(&mut rng, 80, of(1, 1000, Reuse::Both)), Ok(80));
+            assert_eq!(t.bind(&mut rng, 80, of(2, 1000, Reuse::Port)), Ok(80));
+            for uid in [0, 1001] {
+                assert_eq!(t.bind(&mut rng, 80, of(3, uid, Reuse::Port)), Err(Error::AddressInUse));
+                assert_eq!(t.bind(&mut rng, 80, of(3, uid, Reuse::Both)), Err(Error::AddressInUse));
+            }
+            t.unbind(80, 2);
+            // SO_REUSEADDR does not look at the user, but is not for two listeners.
+            assert_eq!(t.bind(&mut rng, 80, of(3, 1001, Reuse::Both)), Ok(80));
+            assert_eq!(t.listen(80, 1), Ok(()));
+            assert_eq!(t.listen(80, 3), Err(Error::AddressInUse));
+        }
     }
 
     #[test]

@@ -88,7 +88,8 @@ pub(super) fn bind_port(
     wanted: Bound,
 ) -> Result<Bound> {
     let socket = env.common.record_mut(id)?;
-    let binding = Binding { id, addr: wanted.addr, reuse: socket.options.reuse(), listening: false };
+    let (reuse, uid) = (socket.options.reuse(), socket.uid);
+    let binding = Binding { id, addr: wanted.addr, reuse, uid, listening: false };
     let port = ports.bind(env.ctx.rng, wanted.port, binding)?;
     let bound = Bound { port, ..wanted };
     socket.set_bound(bound);
