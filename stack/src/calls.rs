@@ -363,6 +363,12 @@ calls! {
         stack.sockets.common.hold(owner, id)
     }
 
+    /// The open descriptor with this number. `BadDescriptor`.
+    pub fn descriptor(&self, number: u32) -> Result<Descriptor> {
+        let (stack, caller) = self.caller();
+        stack.sockets.common.owners.descriptor(caller, number)
+    }
+
     /// The socket that the descriptor refers to, as an [`Event`](crate::Event) names it.
     pub fn socket_id(&self, d: Descriptor) -> Result<SocketId> {
         Ok(socket_of(self, d)?.0)

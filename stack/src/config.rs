@@ -34,8 +34,12 @@ pub struct Config {
     /// the limit, which also holds the records of new connections. When a quarter of the reserve is
     /// used, connections are reset. 4 KiB, Linux's `tcp_rmem[0]` and `tcp_wmem[0]`.
     pub memory_reserve_bytes: usize,
-    /// The most descriptors at once. 1,048,576, Linux's `fs.nr_open`.
+    /// The most descriptors of one owner at once (EMFILE). 1,048,576, Linux's `fs.nr_open`.
     pub max_descriptors: usize,
+    /// The most descriptors of all owners together (ENFILE). 4,194,304. Linux's `fs.file-max` counts
+    /// open files instead, of which a duplicated descriptor is none; but each descriptor takes
+    /// memory, and a fork makes many.
+    pub max_descriptors_in_all: usize,
     /// The most registrations of one owner's descriptors with its pollers, Linux's
     /// `fs.epoll.max_user_watches`. 1,048,576.
     pub max_registrations: usize,
@@ -59,6 +63,7 @@ impl Default for Config {
             memory_pressure_percent: 66,
             memory_reserve_bytes: 4096,
             max_descriptors: 1 << 20,
+            max_descriptors_in_all: 1 << 22,
             max_registrations: 1 << 20,
             ephemeral_ports: (32768, 60999),
             neighbor: NeighborConfig::default(),
@@ -71,13 +76,14 @@ impl Default for Config {
 
 impl Config {
     /// The configuration for each of several stacks that together have the limits of this one:
-    /// limits for the whole (memory, ICMP errors, resets, connections in TIME-WAIT and without a
+    /// limits for the whole (memory, descriptors, ICMP errors, resets, connections in TIME-WAIT and without a
     /// descriptor) are divided. See [`Stack::with_share`](crate::Stack::with_share). 0 counts as 1.
     pub fn divided_by(&self, stacks: u16) -> Config {
         let stacks = stacks.max(1);
         let part = |whole: usize| whole.div_ceil(usize::from(stacks));
         let mut config = self.clone();
         config.memory_limit_bytes = part(self.memory_limit_bytes);
+        config.max_descriptors_in_all = part(self.max_descriptors_in_all);
         config.ip.icmp_errors_per_second = self.ip.icmp_errors_per_second.div_ceil(u32::from(stacks));
         config.ip.icmp_error_burst = self.ip.icmp_error_burst.div_ceil(u32::from(stacks));
         config.ip.icmp_error_interval_v4 = self.ip.icmp_error_interval_v4 * u32::from(stacks);

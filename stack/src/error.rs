@@ -68,6 +68,8 @@ pub enum Error {
     NoBufferSpace,
     /// EMFILE: the descriptor table is full.
     TooManyDescriptors,
+    /// ENFILE: all owners together have as many descriptors as they may have.
+    TooManyDescriptorsInAll,
     /// ENODEV: there is no such interface.
     NoDevice,
     /// EEXIST: the descriptor is registered with this poller already.
@@ -112,6 +114,7 @@ impl Error {
             Error::PermissionDenied => "EACCES",
             Error::NoBufferSpace => "ENOBUFS",
             Error::TooManyDescriptors => "EMFILE",
+            Error::TooManyDescriptorsInAll => "ENFILE",
             Error::NoDevice => "ENODEV",
             Error::AlreadyRegistered => "EEXIST",
             Error::NotRegistered => "ENOENT",
@@ -151,6 +154,7 @@ impl Error {
             Error::PermissionDenied => 13,
             Error::NoBufferSpace => 105,
             Error::TooManyDescriptors => 24,
+            Error::TooManyDescriptorsInAll => 23,
             Error::NoDevice => 19,
             Error::AlreadyRegistered => 17,
             Error::NotRegistered => 2,
@@ -199,6 +203,9 @@ impl Error {
             }
             Error::NoBufferSpace => {
                 "the stack's memory limit is reached; close sockets or raise Config::memory_limit_bytes"
+            }
+            Error::TooManyDescriptorsInAll => {
+                "too many open sockets of all owners; close some or raise Config::max_descriptors_in_all"
             }
             Error::TooManyDescriptors => "too many open sockets; close some or raise Config::max_descriptors",
             Error::NoDevice => "the stack has no such interface",
@@ -333,6 +340,7 @@ mod tests {
             Error::PermissionDenied,
             Error::NoBufferSpace,
             Error::TooManyDescriptors,
+            Error::TooManyDescriptorsInAll,
             Error::NoDevice,
             Error::AlreadyRegistered,
             Error::NotRegistered,

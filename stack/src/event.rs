@@ -136,6 +136,8 @@ pub struct Deadline {
 pub enum DeadlineKind {
     /// Packets wait on the loopback ([`Stack::handle_loopback`](crate::Stack::handle_loopback)).
     Loopback,
+    /// Descriptors of an owner that was removed are still to be closed.
+    Closing,
     /// Neighbour resolution, duplicate address detection, reassembly, expiry of path MTUs.
     Network,
     /// The next burst of a paced TCP connection.

@@ -298,15 +298,21 @@ impl Stack {
             kind: DeadlineKind::Loopback,
             socket: None,
         });
-        let all = [loopback, network, self.sockets.poll_timeout()];
+        let closing = self.sockets.has_removed().then_some(Deadline {
+            at: self.core.now,
+            kind: DeadlineKind::Closing,
+            socket: None,
+        });
+        let all = [loopback, closing, network, self.sockets.poll_timeout()];
         all.into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
     /// The time of [`poll_timeout`](Stack::poll_timeout), without the timer and its socket: this is
     /// cheaper.
     pub fn next_timeout_at(&self) -> Option<Instant> {
-        let loopback = self.network.has_loopback().then_some(self.core.now);
-        [loopback, self.network.poll_timeout(), self.sockets.next_timeout_at()].into_iter().flatten().min()
+        let is_due = self.network.has_loopback() || self.sockets.has_removed();
+        let due = is_due.then_some(self.core.now);
+        [due, self.network.poll_timeout(), self.sockets.next_timeout_at()].into_iter().flatten().min()
     }
 
     /// The configuration that the stack was made with.

@@ -32,9 +32,33 @@ impl Stack {
         self.sockets.common.owners.set_credentials(owner, credentials)
     }
 
-    /// Closes all descriptors of an owner, as when a process ends, and removes the owner. The work
-    /// grows with their number. `InvalidArgument` for [`OwnerId::FIRST`], and if there is no such
-    /// owner.
+    /// Adds an owner that has all descriptors of another, with the same numbers and for the same
+    /// sockets, and its credentials, as `fork` makes a process.
+    /// [`descriptor`](Owner::descriptor) finds the copy of a descriptor by its number. Pollers are
+    /// not copied. The work grows with the number of descriptors. `InvalidArgument` if there is no
+    /// such owner, `TooManyDescriptorsInAll`.
+    ///
+    /// ```
+    /// # use portolan::{Config, Domain, Error, Instant, OwnerId, SocketKind, Stack};
+    /// # let now = Instant::ZERO;
+    /// # let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
+    /// let child = stack.fork_owner(OwnerId::FIRST)?;
+    /// stack.close(now, socket)?;
+    /// let mut child = stack.owner(child).expect("just added");
+    /// let copy = child.descriptor(socket.number())?;
+    /// child.bind(copy, ([127, 0, 0, 1], 7))?; // the socket is still open
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn fork_owner(&mut self, owner: OwnerId) -> Result<OwnerId> {
+        self.sockets.common.fork_owner(owner)
+    }
+
+    /// Removes an owner and closes its descriptors, as when a process ends. The owner is gone at
+    /// once. Of its descriptors a first part is closed by this call, and the rest by the next calls
+    /// of [`handle_timeout`](Stack::handle_timeout), a part each; until then
+    /// [`poll_timeout`](Stack::poll_timeout) returns the present time. `InvalidArgument` for
+    /// [`OwnerId::FIRST`], and if there is no such owner.
     pub fn remove_owner(&mut self, now: Instant, owner: OwnerId) -> Result<()> {
         self.core.advance(now);
         let (mut env, kinds) = self.parts();
@@ -49,41 +73,4 @@ impl Stack {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::error::Error;
-    use crate::socket::{Domain, SocketKind};
-    use crate::testing::{Pair, PairConfig};
-
-    #[test]
-    fn credentials_are_those_of_the_owner_and_a_socket_keeps_its_user() {
-        let mut stack = Stack::new(Config::default(), [1; 32], Instant::ZERO);
-        let first = Credentials { pid: 7, uid: 1000, gid: 100 };
-        let owner = stack.add_owner_with(first);
-        assert_eq!(stack.credentials(owner), Ok(first));
-        assert_eq!(stack.credentials(OwnerId::FIRST), Ok(Credentials::default()));
-        let d = stack.owner(owner).unwrap().socket(Domain::V4, SocketKind::Datagram).unwrap();
-
-        let second = Credentials { uid: 1001, ..first };
-        stack.set_credentials(owner, second).unwrap();
-        assert_eq!(stack.credentials(owner), Ok(second));
-        let user = |stack: &Stack| stack.sockets.common.socket(owner, d).unwrap().1.uid;
-        assert_eq!(user(&stack), 1000);
-
-        stack.remove_owner(Instant::ZERO, owner).unwrap();
-        assert_eq!(stack.credentials(owner), Err(Error::InvalidArgument));
-        assert_eq!(stack.set_credentials(owner, first), Err(Error::InvalidArgument));
-    }
-
-    #[test]
-    fn a_connection_is_of_the_user_who_accepts_it() {
-        let mut pair = Pair::new(PairConfig::seeded(1));
-        let listener = pair.listener(Domain::V4, 80);
-        let of_other = Credentials { uid: 7, ..Credentials::default() };
-        pair.b.stack.set_credentials(OwnerId::FIRST, of_other).unwrap();
-        let (_, server) = pair.connect_to(Domain::V4, listener, 80);
-        let user = |d| pair.b.stack.sockets.common.socket(OwnerId::FIRST, d).unwrap().1.uid;
-        assert_eq!((user(listener), user(server)), (0, 7));
-    }
-}
+mod tests;

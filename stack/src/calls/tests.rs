@@ -69,9 +69,8 @@ macro_rules! results {
 fn names_of_calls() -> BTreeSet<&'static str> {
     let functions = include_str!("../calls.rs").split("\n    pub fn ").skip(1);
     let takes_descriptor =
-        |text: &&str| text.split('{').next().is_some_and(|head| head.contains("Descriptor"));
-    let on_descriptor = functions.filter(takes_descriptor).filter(|text| !text.starts_with("socket("));
-    on_descriptor.filter_map(|text| text.split('(').next()).collect()
+        |text: &&str| text.split('{').next().is_some_and(|head| head.contains(" d: Descriptor"));
+    functions.filter(takes_descriptor).filter_map(|text| text.split('(').next()).collect()
 }
 
 #[test]

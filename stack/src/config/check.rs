@@ -51,6 +51,7 @@ impl Config {
         let Config { neighbor, ip, udp, tcp, .. } = self;
         for (setting, value) in [
             ("max_descriptors", self.max_descriptors),
+            ("max_descriptors_in_all", self.max_descriptors_in_all),
             ("max_registrations", self.max_registrations),
             ("neighbor.max_entries", neighbor.max_entries),
             ("neighbor.max_solicitations", neighbor.max_solicitations.into()),

@@ -71,7 +71,7 @@ pub(crate) enum TransmitOutcome {
 impl Common {
     pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
         Common {
-            owners: Owners::new(config.max_descriptors),
+            owners: Owners::new(config),
             records: Slab::new(),
             timers: TimerQueue::new(),
             transmit_queue: VecDeque::new(),
@@ -101,7 +101,23 @@ impl Common {
         self.owners.contains(owner)
     }
 
-    /// Gives an owner a descriptor for a socket. EMFILE, and EINVAL if there is no such owner.
+    /// Adds an owner that has all descriptors of this one. The work grows with their number.
+    /// EINVAL, ENFILE.
+    pub(crate) fn fork_owner(&mut self, owner: OwnerId) -> Result<OwnerId> {
+        let fork = self.owners.fork(owner)?;
+        for (_, id) in self.owners.descriptors_of(fork) {
+            // The limit of all descriptors is less than what the count of one socket can be.
+            if let Some(socket) = self.records.get_mut(id)
+                && let Some(holders) = socket.holders.plus_one()
+            {
+                socket.holders = holders;
+            }
+        }
+        Ok(fork)
+    }
+
+    /// Gives an owner a descriptor for a socket. EMFILE, ENFILE, and EINVAL if there is no such
+    /// owner.
     pub(crate) fn hold(&mut self, owner: OwnerId, id: SocketId) -> Result<Descriptor> {
         let socket = self.records.get_mut(id).ok_or(Error::BadDescriptor)?;
         let holders = socket.holders.plus_one().ok_or(Error::TooManyDescriptors)?;

@@ -79,6 +79,11 @@ impl Sockets {
         Sockets { common: Common::new(config, rng), kinds: Kinds::new(config, share, rng) }
     }
 
+    /// Whether descriptors or pollers of removed owners are still to be closed.
+    pub(crate) fn has_removed(&self) -> bool {
+        self.common.owners.has_removed() || self.common.pollers.has_removed()
+    }
+
     /// Whether [`Kinds::poll_run`] or [`Kinds::poll_transmit`] may have something.
     pub(crate) fn has_transmits(&self) -> bool {
         self.kinds.tcp.has_run() || self.common.has_transmits()
@@ -125,6 +130,10 @@ impl Sockets {
         infos
     }
 }
+
+/// Descriptors, and registrations with pollers, that one call closes for owners that were removed:
+/// what a call does must not grow with what an owner had.
+const CLOSE_BATCH: usize = 256;
 
 impl Kinds {
     /// Delivers the result of a received frame or packet to the sockets, or counts the drop.
@@ -252,6 +261,7 @@ impl Kinds {
             }
         }
         self.tcp.expire_time_waits(&env.ctx);
+        self.close_removed(env);
     }
 
     /// Renews the memory budget of a call or frame, and gives memory back while it is short.
@@ -312,14 +322,25 @@ impl Kinds {
         Ok(())
     }
 
-    /// Closes all descriptors of an owner, and removes the owner.
+    /// Removes an owner, and closes its first descriptors. [`Kinds::close_removed`] closes the
+    /// rest.
     pub(crate) fn remove_owner(&mut self, env: &mut Env<'_>, owner: OwnerId) -> Result<()> {
-        let table = env.common.owners.remove(owner)?;
-        env.common.pollers.remove_owner(&mut env.common.account, owner);
-        for (_, id) in table.iter() {
-            self.release(env, id);
-        }
+        env.common.owners.remove(owner)?;
+        env.common.pollers.remove_owner(owner);
+        self.close_removed(env);
         Ok(())
+    }
+
+    /// Closes some of the descriptors and pollers of removed owners.
+    pub(crate) fn close_removed(&mut self, env: &mut Env<'_>) {
+        let left = env.common.pollers.close_removed(&mut env.common.account, CLOSE_BATCH);
+        for _ in 0..left {
+            match env.common.owners.next_removed() {
+                Some(Some(id)) => self.release(env, id),
+                Some(None) => {}
+                None => return,
+            }
+        }
     }
 
     /// Releases a descriptor's hold on this socket; closes the socket if it was the last.

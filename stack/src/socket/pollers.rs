@@ -15,7 +15,7 @@
 //! The records of sockets have no field for all this: the heads of the chains are in a list by the
 //! index of the socket, which is empty while nothing is registered.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -36,6 +36,8 @@ pub(super) struct Pollers {
     /// The registrations of each socket, by [`SocketId::index`]. Behind the end there are none.
     chains: Vec<SocketChain>,
     by_owner: BTreeMap<OwnerId, OwnerPollers>,
+    /// The pollers of owners that were removed, which are still to be removed.
+    removed: VecDeque<OwnerPollers>,
     /// The pollers that may have something new to report.
     news: BTreeSet<PollerId>,
     /// The bytes in the account.
@@ -114,6 +116,7 @@ impl Pollers {
             by_key: BTreeMap::new(),
             chains: Vec::new(),
             by_owner: BTreeMap::new(),
+            removed: VecDeque::new(),
             news: BTreeSet::new(),
             charged_bytes: 0,
             max_pollers: config.max_descriptors,
@@ -168,13 +171,42 @@ impl Pollers {
         Ok(())
     }
 
-    /// Removes the pollers of an owner.
-    pub(super) fn remove_owner(&mut self, account: &mut Account, owner: OwnerId) {
-        while let Some(&poller) = self.by_owner.get(&owner).and_then(|of_owner| of_owner.pollers.first()) {
-            if self.remove(account, owner, poller).is_err() {
-                return;
+    /// Forgets an owner. Its pollers are then removed with
+    /// [`close_removed`](Self::close_removed); until then they get no exclusive arrivals.
+    pub(super) fn remove_owner(&mut self, owner: OwnerId) {
+        self.removed.extend(self.by_owner.remove(&owner));
+    }
+
+    /// Whether pollers of removed owners are still to be removed.
+    pub(super) fn has_removed(&self) -> bool {
+        !self.removed.is_empty()
+    }
+
+    /// Removes registrations and pollers of removed owners, at most `max`. Returns how many more it
+    /// might have removed.
+    pub(super) fn close_removed(&mut self, account: &mut Account, max: usize) -> usize {
+        let mut left = max;
+        while left > 0
+            && let Some(of_owner) = self.removed.front()
+        {
+            let Some(&poller) = of_owner.pollers.first() else {
+                self.removed.pop_front();
+                continue;
+            };
+            left -= 1;
+            match self.first_of(poller) {
+                Some(id) => self.remove_registration(id),
+                None => {
+                    self.pollers.remove(poller);
+                    self.news.remove(&poller);
+                    self.removed.front_mut().map(|of_owner| of_owner.pollers.remove(&poller));
+                }
             }
         }
+        if left < max {
+            self.renew_account(account);
+        }
+        left
     }
 
     /// Registers a descriptor, which is `readiness` now. EINVAL, EEXIST, ENOSPC, ENOBUFS.
@@ -288,7 +320,7 @@ impl Pollers {
                 self.pollers.get_mut(poller).is_some_and(|poller| mem::take(&mut poller.is_waiting));
             self.list_as_ready(id);
             self.note_news(poller);
-            if is_taker && was_waiting {
+            if is_taker && was_waiting && self.has_owner(poller) {
                 return;
             }
         }
@@ -357,6 +389,11 @@ impl Pollers {
         if let Some(poller) = self.pollers.get_mut(poller) {
             poller.is_waiting = is_waiting;
         }
+    }
+
+    /// Whether the poller's owner was not removed.
+    fn has_owner(&self, poller: PollerId) -> bool {
+        self.pollers.get(poller).is_some_and(|poller| self.by_owner.contains_key(&poller.owner))
     }
 
     /// Whether a wait may report something.

@@ -1,7 +1,7 @@
 //! The descriptor table of one owner. It gives out the lowest free number, with a generation.
 
 use alloc::collections::BinaryHeap;
-use alloc::vec::Vec;
+use alloc::vec::{self, Vec};
 use core::cmp::Reverse;
 use core::fmt;
 
@@ -46,10 +46,12 @@ pub(super) struct DescriptorTable {
     owner: OwnerId,
     entries: Vec<DescriptorEntry>,
     free: BinaryHeap<Reverse<u32>>,
+    /// The number of open descriptors.
+    open: usize,
     limit: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct DescriptorEntry {
     generation: u32,
     socket: Option<SocketId>,
@@ -57,7 +59,7 @@ struct DescriptorEntry {
 
 impl DescriptorTable {
     pub(super) fn new(owner: OwnerId, limit: usize) -> Self {
-        DescriptorTable { owner, entries: Vec::new(), free: BinaryHeap::new(), limit }
+        DescriptorTable { owner, entries: Vec::new(), free: BinaryHeap::new(), open: 0, limit }
     }
 
     /// EMFILE if the next [`open`](Self::open) would fail.
@@ -80,6 +82,7 @@ impl DescriptorTable {
         };
         let entry = &mut self.entries[number as usize];
         entry.socket = Some(socket);
+        self.open += 1;
         Ok(Descriptor { owner: self.owner, number, generation: entry.generation })
     }
 
@@ -97,6 +100,7 @@ impl DescriptorTable {
         let socket = self.socket(d)?;
         let entry = &mut self.entries[d.number as usize];
         entry.socket = None;
+        self.open -= 1;
         // A number whose generations are used up is not given out again, so that no descriptor
         // comes twice.
         if let Some(next) = entry.generation.checked_add(1) {
@@ -106,6 +110,29 @@ impl DescriptorTable {
         Ok(socket)
     }
 
+    /// The number of open descriptors.
+    pub(super) fn open_count(&self) -> usize {
+        self.open
+    }
+
+    /// The open descriptor with this number. EBADF.
+    pub(super) fn descriptor(&self, number: u32) -> Result<Descriptor> {
+        let entry = self.entries.get(number as usize).ok_or(Error::BadDescriptor)?;
+        entry.socket.ok_or(Error::BadDescriptor)?;
+        Ok(Descriptor { owner: self.owner, number, generation: entry.generation })
+    }
+
+    /// A table of another owner with the same descriptors.
+    pub(super) fn fork(&self, owner: OwnerId) -> DescriptorTable {
+        let DescriptorTable { owner: _, entries, free, open, limit } = self;
+        DescriptorTable { owner, entries: entries.clone(), free: free.clone(), open: *open, limit: *limit }
+    }
+
+    /// The entries in the order of their numbers, to be closed one after the other.
+    pub(super) fn into_entries(self) -> RemovedEntries {
+        RemovedEntries(self.entries.into_iter())
+    }
+
     /// All open descriptors and their sockets, in the order of their numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Descriptor, SocketId)> {
         let owner = self.owner;
@@ -113,6 +140,19 @@ impl DescriptorTable {
             let generation = entry.generation;
             entry.socket.map(|socket| (Descriptor { owner, number, generation }, socket))
         })
+    }
+}
+
+/// The entries of a table whose owner was removed.
+#[derive(Debug)]
+pub(super) struct RemovedEntries(vec::IntoIter<DescriptorEntry>);
+
+impl Iterator for RemovedEntries {
+    /// The socket of a descriptor; `None` for a free number.
+    type Item = Option<SocketId>;
+
+    fn next(&mut self) -> Option<Option<SocketId>> {
+        self.0.next().map(|entry| entry.socket)
     }
 }
 

@@ -236,7 +236,10 @@ proptest! {
             prop_assert_eq!(pollers.registrations.len(), model.registrations.len());
             prop_assert_eq!(pollers.by_key.len(), model.registrations.len());
         }
-        pollers.remove_owner(&mut account, OwnerId::FIRST);
+        pollers.remove_owner(OwnerId::FIRST);
+        while pollers.has_removed() {
+            prop_assert!(pollers.close_removed(&mut account, 3) <= 3);
+        }
         prop_assert_eq!((account.bytes(), pollers.registrations.len(), pollers.pollers.len()), (0, 0, 0));
         prop_assert!(pollers.by_owner.is_empty());
     }
@@ -403,4 +406,23 @@ fn bits_are_those_of_linux() {
     for bit in [0x1, 0x2, 0x4, 0x8, 0x10, 0x2000] {
         assert_eq!(Ready::from_bits(7, bit | 1 << 31).bits(), bit);
     }
+}
+
+/// A poller whose owner was removed takes no arrival away from others.
+#[test]
+fn an_exclusive_arrival_is_not_for_an_owner_that_is_gone() {
+    let mut account = Account::new(&Config::default());
+    let mut pollers = Pollers::new(&Config::default());
+    let (mut owners, mut sockets) = (Slab::<OwnerId, ()>::new(), Slab::<SocketId, ()>::new());
+    let (owners, socket) = ([(); 2].map(|()| owners.insert(())), sockets.insert(()));
+    let ids = owners.map(|owner| {
+        let poller = pollers.add(&mut account, owner).unwrap();
+        let target = RegistrationKey { poller, number: 0, socket };
+        pollers.register(&mut account, target, IN | Interest::EXCLUSIVE, 1, Readiness::default()).unwrap();
+        assert_eq!(pollers.wait(poller, &mut Vec::new(), 1, |_| Readiness::default()), Ok(0));
+        poller
+    });
+    pollers.remove_owner(owners[0]);
+    pollers.wake(socket, Wakeup::ARRIVAL);
+    assert!(pollers.may_have_ready(ids[1]));
 }
