@@ -183,7 +183,7 @@ pub fn everybody_learns_of_the_end() {
 
 /// A runtime of this engine, without its driver thread.
 fn handle(engine: Engine) -> Handle {
-    Handle { stacks: Stacks::new(Arc::new(engine), Vec::new(), None, Vec::new()) }
+    Handle::new(Stacks::new(Arc::new(engine), Vec::new(), None, Vec::new()))
 }
 
 /// Sockets on the ports 1, 2 and 3.

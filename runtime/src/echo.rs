@@ -44,7 +44,7 @@ impl EchoSocket {
             IpAddr::V6(_) => (Domain::V6, ICMPV6_ECHO_REQUEST),
         };
         let handle = handle.as_ref();
-        let socket = Socket::new(&handle.stacks, handle.stacks.any(), domain, SocketKind::Echo, &[])?;
+        let socket = Socket::new(handle, handle.stacks.any(), domain, SocketKind::Echo, &[])?;
         Ok(EchoSocket { socket, request_type })
     }
 

@@ -1,15 +1,17 @@
-//! [`Handle`]: makes sockets and inspects a running stack.
+//! [`Handle`]: makes sockets and inspects a running stack. [`Owner`]: sockets that are closed together.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan::{AddressState, Cidr, InterfaceId, InterfaceInfo, SocketInfo, Stack, Stats};
+use portolan::{
+    AddressState, Cidr, Credentials, InterfaceId, InterfaceInfo, OwnerId, SocketInfo, Stack, Stats,
+};
 
 use crate::clock::Clock;
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::Handovers;
-use crate::engine::locks::Waited;
+use crate::engine::locks::{Waited, to_io_error};
 use crate::engine::stacks::Stacks;
 
 /// A handle to a running stack, or to several that form one host, for making sockets and reading
@@ -17,9 +19,37 @@ use crate::engine::stacks::Stacks;
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) stacks: Arc<Stacks>,
+    /// The ids of the owner on each stack; `None` is the first owner.
+    owner: Option<Arc<[OwnerId]>>,
 }
 
 impl Handle {
+    /// The handle of the first owner.
+    pub(crate) fn new(stacks: Arc<Stacks>) -> Handle {
+        Handle { stacks, owner: None }
+    }
+
+    /// The handle of the owner that has this id on one of the stacks.
+    pub(crate) fn of(stacks: &Arc<Stacks>, stack: u16, owner: OwnerId) -> Handle {
+        let owners = stacks.owners();
+        let owner = owners.iter().find(|ids| ids.get(usize::from(stack)) == Some(&owner));
+        Handle { stacks: stacks.clone(), owner: owner.cloned() }
+    }
+
+    /// The id of the owner on the stack with this number.
+    pub(crate) fn owner_on(&self, stack: u16) -> OwnerId {
+        let id = self.owner.as_ref().and_then(|ids| ids.get(usize::from(stack)));
+        id.copied().unwrap_or(OwnerId::FIRST)
+    }
+
+    /// Adds an owner of sockets, which stands for a process.
+    pub fn new_owner(&self) -> io::Result<Owner> {
+        let ids = self.stacks.all().map(|engine| engine.call(|core, _, _| core.stack.add_owner()));
+        let ids: Arc<[OwnerId]> = ids.collect::<io::Result<Vec<_>>>()?.into();
+        self.stacks.owners().push(ids.clone());
+        Ok(Owner { handle: Handle { stacks: self.stacks.clone(), owner: Some(ids.clone()) }, ids })
+    }
+
     /// Returns the interfaces, with their addresses and the state of each address.
     pub fn interfaces(&self) -> Vec<InterfaceInfo> {
         self.stacks.first().inspect(Stack::interfaces)
@@ -135,6 +165,79 @@ impl Handle {
 impl AsRef<Handle> for Handle {
     fn as_ref(&self) -> &Handle {
         self
+    }
+}
+
+/// An owner of sockets, which stands for a process: its sockets are closed when it is dropped, and
+/// it has [`Credentials`]. Make sockets and pollers with it as with a [`Handle`].
+///
+/// An owner counts its own descriptors ([`Config::max_descriptors`](portolan::Config)). Ports are
+/// the stack's: two owners cannot bind one port, except with SO_REUSEPORT, which needs the same
+/// user. Objects such as a `TcpStream` that outlive their owner fail with EBADF, and threads that
+/// wait in them are woken.
+///
+/// ```
+/// use portolan::Credentials;
+/// use portolan_runtime::device::memory_pair;
+/// use portolan_runtime::{Builder, UdpSocket};
+///
+/// let (device, _other_end) = memory_pair()?;
+/// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+/// let owner = runtime.handle().new_owner()?;
+/// owner.set_credentials(Credentials { pid: 7, uid: 1000, gid: 1000 })?;
+///
+/// let socket = UdpSocket::bind(&owner, ([127, 0, 0, 1], 7))?;
+/// drop(owner);
+/// assert!(socket.local_addr().is_err());
+/// UdpSocket::bind(&runtime, ([127, 0, 0, 1], 7))?; // the port is free again
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Owner {
+    handle: Handle,
+    ids: Arc<[OwnerId]>,
+}
+
+impl Owner {
+    /// Returns the handle with which to make sockets of this owner. Clones of it do not keep the
+    /// owner alive.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Changes the credentials. Existing sockets keep the user for whom they were made.
+    pub fn set_credentials(&self, credentials: Credentials) -> io::Result<()> {
+        for (engine, id) in self.handle.stacks.all().zip(self.ids.iter()) {
+            engine.call(|core, _, _| core.stack.set_credentials(*id, credentials))?.map_err(to_io_error)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the credentials.
+    pub fn credentials(&self) -> io::Result<Credentials> {
+        let id = self.handle.owner_on(0);
+        let engine = self.handle.stacks.first();
+        engine.call(|core, _, _| core.stack.credentials(id))?.map_err(to_io_error)
+    }
+}
+
+impl AsRef<Handle> for Owner {
+    fn as_ref(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let stacks = &self.handle.stacks;
+        stacks.owners().retain(|ids| !Arc::ptr_eq(ids, &self.ids));
+        for (engine, id) in stacks.all().zip(self.ids.iter()) {
+            // If the runtime is over, there is nothing to do.
+            let _ = engine.call(|core, now, wakes| {
+                core.waiters.wake_everybody(wakes);
+                core.stack.remove_owner(now, *id)
+            });
+        }
     }
 }
 

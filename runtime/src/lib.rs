@@ -5,7 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `builder` | [`Builder`]: makes a running stack from devices and addresses |
-//! | `runtime`, `handle` | [`Runtime`] and [`Handle`]: the threads of a running stack, and access to it |
+//! | `runtime`, `handle` | [`Runtime`], [`Handle`] and [`Owner`]: the threads of a running stack, and access to it |
 //! | `plan` | checks the settings of a builder |
 //! | `engine` | a stack and its devices behind two locks, and the threads that drive them |
 //! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
@@ -70,7 +70,7 @@ pub use clock::Clock;
 pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
 pub use engine::inbox::Handovers;
-pub use handle::Handle;
+pub use handle::{Handle, Owner};
 pub use poller::{Poller, Source};
 pub use raw::RawSocket;
 pub use runtime::Runtime;

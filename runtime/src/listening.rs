@@ -57,10 +57,9 @@ impl Listening {
     }
 
     fn bind_once(handle: &Handle, addr: SocketAddr, options: &[SocketOption]) -> io::Result<Listening> {
-        let stacks = &handle.stacks;
         let bind = |stack: u16, addr: SocketAddr| -> io::Result<Socket> {
             let always = [SocketOption::ReuseAddr(true)];
-            let socket = Socket::new(stacks, stack, domain_of(addr), SocketKind::Stream, &always)?;
+            let socket = Socket::new(handle, stack, domain_of(addr), SocketKind::Stream, &always)?;
             for &option in options {
                 socket.set_option(option)?;
             }
@@ -69,11 +68,12 @@ impl Listening {
         };
         let first = bind(0, addr)?;
         let mut addr = addr;
-        if stacks.count() > 1 {
+        if handle.stacks.count() > 1 {
             addr.set_port(first.local_addr()?.port());
         }
-        let others =
-            (1..stacks.count()).map(|stack| bind(stack as u16, addr)).collect::<io::Result<Vec<_>>>()?;
+        let others = (1..handle.stacks.count())
+            .map(|stack| bind(stack as u16, addr))
+            .collect::<io::Result<Vec<_>>>()?;
         let bell = Arc::new(Bell::default());
         let listening = Listening { first, others, bell, turn: AtomicUsize::new(0) };
         if !listening.others.is_empty() {

@@ -102,9 +102,8 @@ pub(crate) mod sealed {
 #[derive(Debug)]
 pub struct Poller {
     stacks: Arc<Stacks>,
-    owner: OwnerId,
-    /// The poller on each stack.
-    ids: SmallVec<[PollerId; 1]>,
+    /// The poller on each stack, with its owner there.
+    ids: SmallVec<[(OwnerId, PollerId); 1]>,
     bell: Arc<PollerBell>,
     /// Raised by [`notify`](Poller::notify).
     notify: Signal,
@@ -121,7 +120,6 @@ impl Poller {
         let handle = handle.as_ref();
         let mut poller = Poller {
             stacks: handle.stacks.clone(),
-            owner: OwnerId::FIRST,
             ids: SmallVec::new(),
             bell: Arc::default(),
             notify: Signal::new()?,
@@ -129,12 +127,12 @@ impl Poller {
             host: HostPoll::new()?,
             host_first: AtomicBool::new(true),
         };
-        for engine in handle.stacks.all() {
+        for (stack, engine) in (0..).zip(handle.stacks.all()) {
+            let owner = handle.owner_on(stack);
             let made = engine.call(|core, _, _| {
-                let mut owner = core.stack.owner(poller.owner).ok_or(portolan::Error::BadDescriptor)?;
-                let id = owner.add_poller()?;
+                let id = core.owner(owner)?.add_poller()?;
                 core.waiters.pollers.insert(id, poller.bell.clone());
-                Ok(id)
+                Ok((owner, id))
             })?;
             poller.ids.push(made.map_err(to_io_error)?);
         }
@@ -153,12 +151,7 @@ impl Poller {
         let sockets = source.sockets();
         for (done, socket) in sockets.all().enumerate() {
             let id = self.id_for(socket)?;
-            let added = socket.call(|stack, _, d| {
-                stack
-                    .owner(self.owner)
-                    .ok_or(portolan::Error::BadDescriptor)?
-                    .poller_add(id, d, interest, token)
-            });
+            let added = socket.call(|owner, _, d| owner.poller_add(id, d, interest, token));
             if added.is_err() {
                 for socket in sockets.all().take(done) {
                     self.delete_socket(socket)?;
@@ -179,12 +172,7 @@ impl Poller {
     pub fn modify(&self, source: &impl Source, interest: Interest, token: u64) -> io::Result<()> {
         source.sockets().all().try_for_each(|socket| {
             let id = self.id_for(socket)?;
-            socket.call(|stack, _, d| {
-                stack
-                    .owner(self.owner)
-                    .ok_or(portolan::Error::BadDescriptor)?
-                    .poller_modify(id, d, interest, token)
-            })
+            socket.call(|owner, _, d| owner.poller_modify(id, d, interest, token))
         })
     }
 
@@ -195,15 +183,19 @@ impl Poller {
 
     fn delete_socket(&self, socket: &Socket) -> io::Result<()> {
         let id = self.id_for(socket)?;
-        socket.call(|stack, _, d| {
-            stack.owner(self.owner).ok_or(portolan::Error::BadDescriptor)?.poller_delete(id, d)
-        })
+        socket.call(|owner, _, d| owner.poller_delete(id, d))
     }
 
     /// The poller on the stack of this socket.
     fn id_for(&self, socket: &Socket) -> io::Result<PollerId> {
-        let id = socket.stack_of(&self.stacks).and_then(|stack| self.ids.get(usize::from(stack)));
-        id.copied().ok_or_else(|| refused("the socket belongs to another runtime than the poller"))
+        let ids = socket.stack_of(&self.stacks).and_then(|stack| self.ids.get(usize::from(stack)));
+        match ids {
+            None => Err(refused("the socket belongs to another runtime than the poller")),
+            Some((owner, _)) if *owner != socket.owner() => {
+                Err(refused("the socket belongs to another owner than the poller"))
+            }
+            Some((_, id)) => Ok(*id),
+        }
     }
 
     /// Ends one wait: the one of a thread that waits now, or the next one. Calls in between count
@@ -225,7 +217,7 @@ impl Poller {
             return Err(refused("a wait for at most 0 events"));
         }
         let mut waits: SmallVec<[PollerWait; 1]> =
-            self.ids.iter().map(|id| PollerWait::new(self.owner, *id)).collect();
+            self.ids.iter().map(|(owner, id)| PollerWait::new(*owner, *id)).collect();
         let result = self.wait_with(&mut waits, ready, max, timeout);
         for (wait, engine) in waits.iter_mut().zip(self.stacks.all()) {
             wait.end(engine);
@@ -352,11 +344,11 @@ impl Poller {
 
 impl Drop for Poller {
     fn drop(&mut self) {
-        for (id, engine) in self.ids.iter().zip(self.stacks.all()) {
+        for ((owner, id), engine) in self.ids.iter().zip(self.stacks.all()) {
             // If the runtime is over, there is nothing to do.
             let _ = engine.call(|core, _, _| {
                 core.waiters.pollers.remove(*id);
-                core.stack.owner(self.owner).map(|mut owner| owner.remove_poller(*id))
+                core.owner(*owner)?.remove_poller(*id)
             });
         }
     }

@@ -47,8 +47,7 @@ pub struct RawSocket {
 impl RawSocket {
     /// Makes a socket for packets of this protocol number, 1 to 255, to and from any address.
     pub fn new(handle: &impl AsRef<Handle>, domain: Domain, protocol: u8) -> io::Result<RawSocket> {
-        let stacks = &handle.as_ref().stacks;
-        let socket = Socket::new(stacks, 0, domain, SocketKind::Raw(protocol), &[])?;
+        let socket = Socket::new(handle.as_ref(), 0, domain, SocketKind::Raw(protocol), &[])?;
         Ok(RawSocket { socket: Arc::new(socket) })
     }
 

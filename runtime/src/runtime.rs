@@ -74,7 +74,7 @@ impl Runtime {
 
     pub(crate) fn start_all(stacks: Arc<Stacks>) -> io::Result<Runtime> {
         // If a thread cannot be started, dropping the runtime ends those that run.
-        let mut runtime = Runtime { handle: Handle { stacks: stacks.clone() }, threads: Vec::new() };
+        let mut runtime = Runtime { handle: Handle::new(stacks.clone()), threads: Vec::new() };
         for (index, engine) in stacks.all().enumerate() {
             let name = if stacks.count() == 1 { "portolan".into() } else { format!("portolan-{index}") };
             let driver = Driver::new(engine.clone());

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::{
-    Descriptor, Domain, Instant, Shutdown, SockAddr, SocketId, SocketKind, SocketOption, SocketOptions, Stack,
+    Descriptor, Domain, Instant, Owner, OwnerId, Shutdown, SockAddr, SocketId, SocketKind, SocketOption,
+    SocketOptions,
 };
 
 use crate::engine::bell::Bell;
@@ -82,22 +83,24 @@ fn ip_of(addr: SockAddr) -> portolan::Result<SocketAddr> {
 }
 
 impl Socket {
-    /// Makes a socket on the stack with this number, and sets these options.
+    /// Makes a socket of the handle's owner on the stack with this number, and sets these options.
     pub(crate) fn new(
-        stacks: &Arc<Stacks>,
+        handle: &Handle,
         stack: u16,
         domain: Domain,
         kind: SocketKind,
         options: &[SocketOption],
     ) -> io::Result<Socket> {
-        let (descriptor, id) = stacks
+        let owner = handle.owner_on(stack);
+        let (descriptor, id) = handle
+            .stacks
             .at(stack)
             .call(|core, _, _| {
-                let descriptor = core.stack.socket(domain, kind)?;
+                let descriptor = core.owner(owner)?.socket(domain, kind)?;
                 Ok((descriptor, register(core, descriptor)?))
             })?
             .map_err(to_io_error)?;
-        let socket = Socket::of(stacks.clone(), stack, descriptor, id);
+        let socket = Socket::of(handle.stacks.clone(), stack, descriptor, id);
         for &option in options {
             socket.set_option(option)?;
         }
@@ -117,12 +120,17 @@ impl Socket {
     }
 
     pub(crate) fn handle(&self) -> Handle {
-        Handle { stacks: self.stacks.clone() }
+        Handle::of(&self.stacks, self.stack, self.descriptor.owner())
     }
 
     /// The number of the stack that it is on, if that is one of `stacks`.
     pub(crate) fn stack_of(&self, stacks: &Arc<Stacks>) -> Option<u16> {
         Arc::ptr_eq(&self.stacks, stacks).then_some(self.stack)
+    }
+
+    /// The owner of its descriptor.
+    pub(crate) fn owner(&self) -> OwnerId {
+        self.descriptor.owner()
     }
 
     fn engine(&self) -> &Engine {
@@ -132,9 +140,10 @@ impl Socket {
     /// Makes a call that does not wait.
     pub(crate) fn call<R>(
         &self,
-        f: impl FnOnce(&mut Stack, Instant, Descriptor) -> portolan::Result<R>,
+        f: impl FnOnce(&mut Owner<'_>, Instant, Descriptor) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        self.engine().call(|core, now, _| f(&mut core.stack, now, self.descriptor))?.map_err(to_io_error)
+        let d = self.descriptor;
+        self.engine().call(|core, now, _| f(&mut core.owner_of(d)?, now, d))?.map_err(to_io_error)
     }
 
     fn wait_limit(&self, direction: Direction) -> WaitLimit {
@@ -189,7 +198,7 @@ impl Socket {
 
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let (descriptor, id, peer) = self.call_blocking(Direction::Read, |core, _| {
-            let (descriptor, peer) = core.stack.accept(self.descriptor)?;
+            let (descriptor, peer) = core.owner_of(self.descriptor)?.accept(self.descriptor)?;
             Ok((descriptor, register(core, descriptor)?, ip_of(peer)?))
         })?;
         Ok((Socket::of(self.stacks.clone(), self.stack, descriptor, id), peer))
@@ -198,7 +207,7 @@ impl Socket {
     /// Accepts a connection without waiting for one.
     pub(crate) fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let accepted = self.engine().call(|core, _, _| {
-            let (descriptor, peer) = core.stack.accept(self.descriptor)?;
+            let (descriptor, peer) = core.owner_of(self.descriptor)?.accept(self.descriptor)?;
             Ok((descriptor, register(core, descriptor)?, ip_of(peer)?))
         })?;
         let (descriptor, id, peer) = accepted.map_err(to_io_error)?;
@@ -217,7 +226,9 @@ impl Socket {
 
     /// Opens a connection and waits until it is open, at most `timeout`.
     pub(crate) fn connect_stream(&self, addr: SocketAddr, timeout: Option<Duration>) -> io::Result<()> {
-        let started = self.engine().call(|core, now, _| core.stack.connect(now, self.descriptor, addr))?;
+        let started = self
+            .engine()
+            .call(|core, now, _| core.owner_of(self.descriptor)?.connect(now, self.descriptor, addr))?;
         match started {
             Ok(()) => return Ok(()),
             Err(portolan::Error::InProgress) => {}
@@ -226,11 +237,11 @@ impl Socket {
         let wait_limit = timeout.map_or(WaitLimit::Forever, WaitLimit::For);
         self.engine()
             .call_blocking(self.id, Direction::Write, wait_limit, |core, _| {
-                let readiness = core.stack.readiness(self.descriptor)?;
+                let readiness = core.owner_of(self.descriptor)?.readiness(self.descriptor)?;
                 if !(readiness.writable || readiness.error || readiness.hung_up) {
                     return Err(portolan::Error::WouldBlock);
                 }
-                core.stack.take_error(self.descriptor)?.map_or(Ok(()), Err)
+                core.owner_of(self.descriptor)?.take_error(self.descriptor)?.map_or(Ok(()), Err)
             })
             .map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => {
@@ -248,7 +259,7 @@ impl Socket {
         };
         self.engine()
             .call(|core, now, wakes| {
-                let result = core.stack.shutdown(now, self.descriptor, how);
+                let result = core.owner_of(self.descriptor)?.shutdown(now, self.descriptor, how);
                 core.waiters.wake_all(self.id, wakes);
                 result
             })?
@@ -267,6 +278,11 @@ impl Socket {
 
     pub(crate) fn options(&self) -> io::Result<SocketOptions> {
         self.call(|stack, _, d| stack.options(d))
+    }
+
+    /// The TTL of a socket for which none was set.
+    pub(crate) fn default_ttl(&self) -> u8 {
+        self.engine().inspect(|stack| stack.config().ip.hop_limit)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -309,8 +325,7 @@ impl Socket {
     /// acknowledged everything, for at most that time. A stream that was not connected, or whose
     /// runtime is over, does not wait.
     fn linger(&self) {
-        let options = self.engine().inspect(|stack| stack.options(self.descriptor));
-        let Ok(Some(wait_limit)) = options.map(|options| options.linger) else { return };
+        let Ok(Some(wait_limit)) = self.options().map(|options| options.linger) else { return };
         if wait_limit.is_zero() || self.nonblocking.load(Ordering::Relaxed) {
             return;
         }
@@ -320,8 +335,9 @@ impl Socket {
         let d = self.descriptor;
         // No event tells that the queue is empty, but each acknowledgement is a use of the stack.
         let _ = self.engine().wait_until(wait_limit, |stack| {
-            let is_ended = stack.readiness(d).map_or(true, |ready| ready.hung_up || ready.error);
-            is_ended || stack.queued_bytes(d).is_ok_and(|(_, unacknowledged)| unacknowledged == 0)
+            let Some(owner) = stack.owner(d.owner()) else { return true };
+            let is_ended = owner.readiness(d).map_or(true, |ready| ready.hung_up || ready.error);
+            is_ended || owner.queued_bytes(d).is_ok_and(|(_, unacknowledged)| unacknowledged == 0)
         });
     }
 
@@ -331,7 +347,7 @@ impl Socket {
         self.engine()
             .call(|core, now, wakes| {
                 core.waiters.remove(self.id, wakes);
-                core.stack.close(now, self.descriptor)
+                core.owner_of(self.descriptor)?.close(now, self.descriptor)
             })?
             .map_err(to_io_error)
     }
@@ -347,7 +363,7 @@ impl Drop for Socket {
 
 /// Registers a new socket in the table of waiters.
 fn register(core: &mut EngineCore, descriptor: Descriptor) -> portolan::Result<SocketId> {
-    let id = core.stack.socket_id(descriptor)?;
+    let id = core.owner_of(descriptor)?.socket_id(descriptor)?;
     core.waiters.insert(id);
     Ok(id)
 }

@@ -193,8 +193,7 @@ impl TcpStream {
         options: &[SocketOption],
     ) -> io::Result<TcpStream> {
         let (handle, addr) = (handle.as_ref(), addr.into());
-        let socket =
-            Socket::new(&handle.stacks, handle.stacks.any(), domain_of(addr), SocketKind::Stream, options)?;
+        let socket = Socket::new(handle, handle.stacks.any(), domain_of(addr), SocketKind::Stream, options)?;
         socket.connect_stream(addr, timeout)?;
         Ok(TcpStream { socket: Arc::new(socket) })
     }
@@ -485,9 +484,8 @@ impl HasSockets for TcpListener {
 
 /// IP_TTL.
 pub(crate) fn ttl(socket: &Socket) -> io::Result<u32> {
-    let (set, default) =
-        socket.call(|stack, _, d| Ok((stack.options(d)?.ip.ttl, stack.config().ip.hop_limit)))?;
-    Ok(u32::from(set.unwrap_or(default)))
+    let set = socket.options()?.ip.ttl;
+    Ok(u32::from(set.unwrap_or_else(|| socket.default_ttl())))
 }
 
 pub(crate) fn set_ttl(socket: &Socket, ttl: u32) -> io::Result<()> {

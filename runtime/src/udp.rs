@@ -36,7 +36,7 @@ impl UdpSocket {
         let addr = addr.into();
         let handle = handle.as_ref();
         let stack = handle.stacks.for_port(addr.port());
-        let socket = Socket::new(&handle.stacks, stack, domain_of(addr), SocketKind::Datagram, options)?;
+        let socket = Socket::new(handle, stack, domain_of(addr), SocketKind::Datagram, options)?;
         socket.bind(addr)?;
         Ok(UdpSocket { socket: Arc::new(socket) })
     }

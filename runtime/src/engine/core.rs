@@ -2,7 +2,7 @@
 
 use std::io;
 
-use portolan::{Instant, Stack};
+use portolan::{Descriptor, Instant, Owner, OwnerId, Stack};
 
 use crate::clock::Clock;
 use crate::engine::devices::DeviceIo;
@@ -23,6 +23,16 @@ pub(crate) struct EngineCore {
 }
 
 impl EngineCore {
+    /// The calls of an owner. EBADF if there is no such owner any more.
+    pub(crate) fn owner(&mut self, owner: OwnerId) -> portolan::Result<Owner<'_>> {
+        self.stack.owner(owner).ok_or(portolan::Error::BadDescriptor)
+    }
+
+    /// The calls of a descriptor's owner. EBADF if there is no such owner any more.
+    pub(crate) fn owner_of(&mut self, d: Descriptor) -> portolan::Result<Owner<'_>> {
+        self.owner(d.owner())
+    }
+
     /// Whether a timer of the stack is due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.stack.next_timeout_at().is_some_and(|at| at <= now)

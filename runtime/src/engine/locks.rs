@@ -311,13 +311,13 @@ impl Engine {
     pub(crate) fn wait_until(
         &self,
         timeout: Duration,
-        mut is_done: impl FnMut(&Stack) -> bool,
+        mut is_done: impl FnMut(&mut Stack) -> bool,
     ) -> io::Result<Waited> {
         let give_up_at = Clock::now() + timeout;
         let mut core = self.lock_core()?;
         loop {
             core.check_running()?;
-            if is_done(&core.stack) {
+            if is_done(&mut core.stack) {
                 return Ok(Waited::Woken);
             }
             let left = Clock::until(give_up_at);

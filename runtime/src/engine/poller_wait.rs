@@ -160,8 +160,7 @@ impl PollerWait {
         if max == 0 {
             return Ok(0);
         }
-        let mut owner = core.stack.owner(self.owner).ok_or(portolan::Error::BadDescriptor)?;
-        owner.poller_wait(self.poller, ready, max)
+        core.owner(self.owner)?.poller_wait(self.poller, ready, max)
     }
 
     fn begin(&mut self, core: &mut EngineCore) {
@@ -182,7 +181,7 @@ impl PollerWait {
             core.leadership.policy.on_served(now);
         }
         let others_wait = core.waiters.pollers.bell_of(self.poller).is_some();
-        let mut owner = core.stack.owner(self.owner).ok_or(portolan::Error::BadDescriptor)?;
+        let mut owner = core.owner(self.owner)?;
         owner.set_poller_waiting(self.poller, others_wait)?;
         if others_wait && owner.may_poller_report(self.poller)? {
             core.waiters.on_poller_event(self.poller, wakes);

@@ -5,15 +5,16 @@
 //! chooses the stack of a new socket, makes listeners (a socket on each stack), adds up counters,
 //! and ends all stacks together.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use portolan::steering::Steering;
-use portolan::{SocketInfo, SocketState, Stack, Stats, TcpState};
+use portolan::{OwnerId, SocketInfo, SocketState, Stack, Stats, TcpState};
 
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{Handovers, InboxSet};
 use crate::engine::locks::Engine;
 use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The stacks of a runtime; see the [module](self).
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub(crate) struct Stacks {
     inbox_sets: Vec<Arc<InboxSet>>,
     /// A counter for sockets that may be on any stack, so that each goes to the next stack.
     turn: AtomicUsize,
+    /// The owners beside the first one, each with its id on every stack.
+    owners: Mutex<Vec<Arc<[OwnerId]>>>,
 }
 
 impl Stacks {
@@ -34,7 +37,14 @@ impl Stacks {
         steering: Option<Steering>,
         inbox_sets: Vec<Arc<InboxSet>>,
     ) -> Arc<Stacks> {
-        Arc::new(Stacks { first, others, steering, inbox_sets, turn: AtomicUsize::new(0) })
+        Arc::new(Stacks {
+            first,
+            others,
+            steering,
+            inbox_sets,
+            turn: AtomicUsize::new(0),
+            owners: Mutex::new(Vec::new()),
+        })
     }
 
     pub(crate) fn first(&self) -> &Arc<Engine> {
@@ -71,6 +81,12 @@ impl Stacks {
             Some(steering) if port != 0 => steering.of_port(port),
             _ => self.any(),
         }
+    }
+
+    /// The owners beside the first one, each with its id on every stack.
+    pub(crate) fn owners(&self) -> MutexGuard<'_, Vec<Arc<[OwnerId]>>> {
+        // No code that holds this lock panics.
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The counters of all stacks, added up.

@@ -31,16 +31,18 @@ impl Socket {
     /// Receives one or more datagrams: those that are queued, at most `max`.
     pub(crate) fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
         let d = self.descriptor;
-        self.call_blocking(Direction::Read, |core, now| core.stack.recv_batch(now, d, batch, max))
+        self.call_blocking(Direction::Read, |core, now| core.owner_of(d)?.recv_batch(now, d, batch, max))
     }
 
     pub(crate) fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
-        self.call_blocking(Direction::Read, |core, now| core.stack.recv_msg(now, self.descriptor))
+        self.call_blocking(Direction::Read, |core, now| {
+            core.owner_of(self.descriptor)?.recv_msg(now, self.descriptor)
+        })
     }
 
     pub(crate) fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
         let sent = self.call_blocking(Direction::Write, |core, now| {
-            core.stack.send_msg(now, self.descriptor, bytes.clone(), meta)
+            core.owner_of(self.descriptor)?.send_msg(now, self.descriptor, bytes.clone(), meta)
         });
         self.explained_to(meta, sent)
     }
@@ -48,7 +50,7 @@ impl Socket {
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
         if data.len() < COPY_BELOW {
             let sent = self.call_blocking(Direction::Write, |core, now| {
-                core.stack.send_to(now, self.descriptor, data, addr)
+                core.owner_of(self.descriptor)?.send_to(now, self.descriptor, data, addr)
             });
             return self.explained(any_of(addr), sent);
         }
@@ -63,11 +65,11 @@ impl Socket {
         let sent = self.call_blocking(Direction::Write, |core, now| {
             // The stack reports a pending error once; a call that has sent something must not take
             // it.
-            if count > 0 && core.stack.readiness(self.descriptor)?.error {
+            if count > 0 && core.owner_of(self.descriptor)?.readiness(self.descriptor)?.error {
                 return Ok(());
             }
             while let Some((data, meta)) = batch.get(count) {
-                core.stack.send_msg(now, self.descriptor, data.clone(), meta)?;
+                core.owner_of(self.descriptor)?.send_msg(now, self.descriptor, data.clone(), meta)?;
                 count += 1;
             }
             Ok(())
@@ -81,8 +83,9 @@ impl Socket {
 
     /// Copies the next datagram with the lock held, because it stays in the queue.
     pub(crate) fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let peeked =
-            self.call_blocking(Direction::Read, |core, _| core.stack.peek_from(self.descriptor, buf));
+        let peeked = self.call_blocking(Direction::Read, |core, _| {
+            core.owner_of(self.descriptor)?.peek_from(self.descriptor, buf)
+        });
         peeked.map(|(len, meta)| (len, meta.peer()))
     }
 }

@@ -42,7 +42,7 @@ impl Socket {
         let d = self.descriptor;
         self.receive(max, |core, now| {
             take_deferred_error(core, self.id)?;
-            core.stack.recv_bytes(now, d, max)
+            core.owner_of(d)?.recv_bytes(now, d, max)
         })
     }
 
@@ -54,7 +54,7 @@ impl Socket {
         mut take: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
         let waited = self.call_blocking(Direction::Read, |core, now| {
-            if core.stack.is_below_low_water(self.descriptor, len)? {
+            if core.owner_of(self.descriptor)?.is_below_low_water(self.descriptor, len)? {
                 return Err(portolan::Error::WouldBlock);
             }
             take(core, now)
@@ -71,8 +71,9 @@ impl Socket {
     /// is taken.
     pub(crate) fn write(&self, data: &[u8]) -> io::Result<usize> {
         if data.len() < COPY_BELOW {
-            return self
-                .call_blocking(Direction::Write, |core, now| core.stack.send(now, self.descriptor, data));
+            return self.call_blocking(Direction::Write, |core, now| {
+                core.owner_of(self.descriptor)?.send(now, self.descriptor, data)
+            });
         }
         self.write_bytes(self.copy_of(&[IoSlice::new(data)], data.len()))
     }
@@ -102,7 +103,7 @@ impl Socket {
         let sent = self.call_blocking(Direction::Write, |core, now| {
             take_deferred_error(core, self.id)?;
             loop {
-                match core.stack.send_bytes(now, self.descriptor, bytes.clone()) {
+                match core.owner_of(self.descriptor)?.send_bytes(now, self.descriptor, bytes.clone()) {
                     Ok(count) => bytes.advance(count),
                     Err(error @ portolan::Error::WouldBlock) => return Err(error),
                     Err(error) if bytes.len() == len => return Err(error),
@@ -127,12 +128,14 @@ impl Socket {
     }
 
     pub(crate) fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
-        self.call_blocking(Direction::Write, |core, now| core.stack.send_oob(now, self.descriptor, data))
+        self.call_blocking(Direction::Write, |core, now| {
+            core.owner_of(self.descriptor)?.send_oob(now, self.descriptor, data)
+        })
     }
 
     pub(crate) fn send_with(&self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
         let d = self.descriptor;
-        self.call_blocking(Direction::Write, |core, now| core.stack.send_with(now, d, data, flags))
+        self.call_blocking(Direction::Write, |core, now| core.owner_of(d)?.send_with(now, d, data, flags))
     }
 
     pub(crate) fn write_stream(&self, data: &[u8]) -> io::Result<usize> {
@@ -154,7 +157,9 @@ impl Socket {
 
     /// Copies the next data with the lock held, because it stays in the queue.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.call_blocking(Direction::Read, |core, _| core.stack.peek(self.descriptor, buf))
+        self.call_blocking(Direction::Read, |core, _| {
+            core.owner_of(self.descriptor)?.peek(self.descriptor, buf)
+        })
     }
 }
 
@@ -175,14 +180,14 @@ fn take_slices(
     let mut slices = Slices::new();
     let mut left = max;
     while left > 0 && slices.len() < READ_SLICES {
-        match core.stack.recv_bytes(now, d, left) {
+        match core.owner_of(d)?.recv_bytes(now, d, left) {
             // The end of the stream. If data was taken before it, the next call finds the end
             // again.
             Ok(slice) if slice.is_empty() => break,
             Ok(slice) => {
                 left -= slice.len().min(left);
                 slices.push(slice);
-                if core.stack.at_mark(d)? {
+                if core.owner_of(d)?.at_mark(d)? {
                     break;
                 }
             }
