@@ -264,7 +264,17 @@ calls! {
     /// Like [`recv_from`](Stack::recv_from), but leaves the datagram in the queue. `NotSupported`
     /// on a stream.
     pub fn peek_from(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
-        call(self, d, |_, env, id| env.common.peek_datagram(env.ctx.now, id, buf))
+        call(self, d, |_, env, id| env.common.peek_datagram(id, buf))
+    }
+
+    /// Whether a blocking receive would return nothing now, because reading was shut down and no
+    /// datagram is queued: then the metadata that it returns. `WouldBlock` if it would wait,
+    /// `NotConnected` without a peer. The stack's own calls never wait; on a socket that was shut
+    /// down they return `WouldBlock`, as on Linux.
+    pub fn end_of_datagrams(&self, now: Instant, d: Descriptor) -> Result<DatagramMeta> {
+        let (stack, caller) = self.caller();
+        let (id, _) = stack.sockets.common.socket(caller, d)?;
+        stack.sockets.common.end_of_datagrams(now, id)
     }
 
     /// Sends one datagram to `addr`. On a connected stream the address is ignored, as on Linux.

@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use portolan::{DatagramMeta, SendMeta};
+use portolan::{DatagramMeta, Instant, Owner, SendMeta};
 
 use crate::engine::waiters::Direction;
 use crate::policy::COPY_BELOW;
@@ -28,15 +28,39 @@ impl Socket {
         Ok((len, meta.peer()))
     }
 
+    /// After an error of a receive: the metadata with which a socket that may wait returns nothing,
+    /// because reading was shut down. Linux does that, and otherwise returns EAGAIN.
+    fn end_of(
+        &self,
+        owner: &Owner<'_>,
+        now: Instant,
+        error: portolan::Error,
+    ) -> portolan::Result<DatagramMeta> {
+        if error != portolan::Error::WouldBlock || self.is_nonblocking() {
+            return Err(error);
+        }
+        owner.end_of_datagrams(now, self.descriptor).map_err(|_| error)
+    }
+
     /// Receives one or more datagrams: those that are queued, at most `max`.
     pub(crate) fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
         let d = self.descriptor;
-        self.call_blocking(Direction::Read, |core, now| core.owner_of(d)?.recv_batch(now, d, batch, max))
+        self.call_blocking(Direction::Read, |core, now| {
+            let mut owner = core.owner_of(d)?;
+            owner.recv_batch(now, d, batch, max).or_else(|error| {
+                let meta = self.end_of(&owner, now, error)?;
+                batch.push((Bytes::new(), meta));
+                Ok(1)
+            })
+        })
     }
 
     pub(crate) fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
         self.call_blocking(Direction::Read, |core, now| {
-            core.owner_of(self.descriptor)?.recv_msg(now, self.descriptor)
+            let mut owner = core.owner_of(self.descriptor)?;
+            owner
+                .recv_msg(now, self.descriptor)
+                .or_else(|error| Ok((Bytes::new(), self.end_of(&owner, now, error)?)))
         })
     }
 
@@ -83,8 +107,9 @@ impl Socket {
 
     /// Copies the next datagram with the lock held, because it stays in the queue.
     pub(crate) fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let peeked = self.call_blocking(Direction::Read, |core, _| {
-            core.owner_of(self.descriptor)?.peek_from(self.descriptor, buf)
+        let peeked = self.call_blocking(Direction::Read, |core, now| {
+            let mut owner = core.owner_of(self.descriptor)?;
+            owner.peek_from(self.descriptor, buf).or_else(|error| Ok((0, self.end_of(&owner, now, error)?)))
         });
         peeked.map(|(len, meta)| (len, meta.peer()))
     }

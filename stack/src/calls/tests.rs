@@ -41,6 +41,7 @@ macro_rules! results {
             ("recv_from", caller.recv_from(NOW, d, &mut buf).err()),
             ("recv_batch", caller.recv_batch(NOW, d, &mut Vec::new(), 2).err()),
             ("recv_msg", caller.recv_msg(NOW, d).err()),
+            ("end_of_datagrams", caller.end_of_datagrams(NOW, d).err()),
             ("peek", caller.peek(d, &mut buf).err()),
             ("peek_from", caller.peek_from(d, &mut buf).err()),
             ("at_mark", caller.at_mark(d).err()),

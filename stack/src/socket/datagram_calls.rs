@@ -34,12 +34,10 @@ impl Socket {
 }
 
 impl Common {
-    /// Passes the next datagram, whole, to `take`; with UDP_GRO it may be a run of datagrams. After
-    /// reading was shut down it passes an empty one.
+    /// Passes the next datagram, whole, to `take`; with UDP_GRO it may be a run of datagrams.
     #[inline]
     pub(super) fn receive_datagram<R>(
         &mut self,
-        now: Instant,
         id: SocketId,
         take: impl FnOnce(ReceivedDatagram) -> R,
     ) -> Result<R> {
@@ -48,13 +46,7 @@ impl Common {
         if let Some(error) = datagrams.error.take() {
             return Err(error);
         }
-        let Some(received) = datagrams.pop_received() else {
-            if !datagrams.is_read_shut {
-                return Err(Error::WouldBlock);
-            }
-            let meta = socket.connection_meta(now)?;
-            return Ok(take(ReceivedDatagram { meta, data: Bytes::new() }));
-        };
+        let received = datagrams.pop_received().ok_or(Error::WouldBlock)?;
         let taken = take(received);
         self.settle(id, Wakeup::NONE);
         Ok(taken)
@@ -63,7 +55,6 @@ impl Common {
     /// Takes the queued datagrams, at most `max`.
     pub(super) fn receive_datagrams(
         &mut self,
-        now: Instant,
         id: SocketId,
         batch: &mut Vec<(Bytes, DatagramMeta)>,
         max: usize,
@@ -72,7 +63,7 @@ impl Common {
             return Ok(0);
         }
         let mut push = |received: ReceivedDatagram| batch.push((received.data, received.meta));
-        self.receive_datagram(now, id, &mut push)?;
+        self.receive_datagram(id, &mut push)?;
         let datagrams = self.record_mut(id)?.datagrams_mut()?;
         let mut count = 1;
         while count < max
@@ -88,29 +79,31 @@ impl Common {
     }
 
     /// Copies the beginning of the next datagram without removing it, and returns its metadata.
-    pub(crate) fn peek_datagram(
-        &self,
-        now: Instant,
-        id: SocketId,
-        buf: &mut [u8],
-    ) -> Result<(usize, DatagramMeta)> {
+    pub(crate) fn peek_datagram(&self, id: SocketId, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
+        let datagrams = self.record(id)?.protocol.datagrams().ok_or(Error::NotSupported)?;
+        let received = datagrams.front()?;
+        Ok((copy_prefix(&received.data, buf), received.meta))
+    }
+
+    /// The metadata with which a blocking receive returns nothing, because reading was shut down
+    /// and nothing is queued. EAGAIN if it would wait, ENOTCONN without a peer.
+    pub(crate) fn end_of_datagrams(&self, now: Instant, id: SocketId) -> Result<DatagramMeta> {
         let socket = self.record(id)?;
         let datagrams = socket.protocol.datagrams().ok_or(Error::NotSupported)?;
-        match datagrams.front()? {
-            Some(received) => Ok((copy_prefix(&received.data, buf), received.meta)),
-            None => Ok((0, socket.connection_meta(now)?)),
+        if !datagrams.is_read_shut || !datagrams.received.is_empty() {
+            return Err(Error::WouldBlock);
         }
+        socket.connection_meta(now)
     }
 
     pub(super) fn shut_datagrams_down(&mut self, id: SocketId, how: Shutdown) -> Result<()> {
         let datagrams = self.record_mut(id)?.datagrams_mut()?;
-        if datagrams.connected.is_none() {
-            return Err(Error::NotConnected);
-        }
+        // As on Linux, where this also has its effect without a peer, and fails nevertheless.
+        let result = datagrams.connected.map(|_| ()).ok_or(Error::NotConnected);
         datagrams.is_read_shut |= how != Shutdown::Write;
         datagrams.is_write_shut |= how != Shutdown::Read;
         self.note_readiness(id, Wakeup::STATE);
-        Ok(())
+        result
     }
 
     /// The next datagram to send, with the fields for its IP header. A run is returned in one piece

@@ -57,9 +57,6 @@ impl DatagramQueue {
         limit: usize,
         room: usize,
     ) -> core::result::Result<(), DropReason> {
-        if self.is_read_shut {
-            return Err(DropReason::ReceiverClosed);
-        }
         let cost = len + OVERHEAD_BYTES;
         if cost > room {
             return Err(DropReason::MemoryLimit);
@@ -82,13 +79,11 @@ impl DatagramQueue {
         Some(received)
     }
 
-    /// The datagram that `recv` would return; `None` once reading is shut down. EAGAIN, or the
-    /// pending error.
-    pub(super) fn front(&self) -> Result<Option<&ReceivedDatagram>> {
-        match (self.received.front(), self.error) {
-            (_, Some(error)) => Err(error),
-            (None, None) if !self.is_read_shut => Err(Error::WouldBlock),
-            (received, None) => Ok(received),
+    /// The datagram that `recv` would return. EAGAIN, or the pending error.
+    pub(super) fn front(&self) -> Result<&ReceivedDatagram> {
+        match self.error {
+            Some(error) => Err(error),
+            None => self.received.front().ok_or(Error::WouldBlock),
         }
     }
 

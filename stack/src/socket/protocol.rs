@@ -62,7 +62,7 @@ pub(crate) trait ProtocolCalls {
     }
 
     fn receive(&mut self, env: &mut Env<'_>, id: SocketId, buf: &mut [u8]) -> Result<usize> {
-        env.common.receive_datagram(env.ctx.now, id, |received| copy_prefix(&received.data, buf))
+        env.common.receive_datagram(id, |received| copy_prefix(&received.data, buf))
     }
 
     /// Like `receive`, and returns the metadata.
@@ -72,19 +72,18 @@ pub(crate) trait ProtocolCalls {
         id: SocketId,
         buf: &mut [u8],
     ) -> Result<(usize, DatagramMeta)> {
-        env.common
-            .receive_datagram(env.ctx.now, id, |received| (copy_prefix(&received.data, buf), received.meta))
+        env.common.receive_datagram(id, |received| (copy_prefix(&received.data, buf), received.meta))
     }
 
     fn receive_bytes(&mut self, env: &mut Env<'_>, id: SocketId, max: usize) -> Result<Bytes> {
-        let mut data = env.common.receive_datagram(env.ctx.now, id, |received| received.data)?;
+        let mut data = env.common.receive_datagram(id, |received| received.data)?;
         data.truncate(max);
         Ok(data)
     }
 
     /// Receives one whole datagram, or a run of them, and returns the metadata.
     fn receive_message(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<(Bytes, DatagramMeta)> {
-        env.common.receive_datagram(env.ctx.now, id, |received| (received.data, received.meta))
+        env.common.receive_datagram(id, |received| (received.data, received.meta))
     }
 
     /// Receives the queued datagrams, at most `max`.
@@ -95,7 +94,7 @@ pub(crate) trait ProtocolCalls {
         batch: &mut Vec<(Bytes, DatagramMeta)>,
         max: usize,
     ) -> Result<usize> {
-        env.common.receive_datagrams(env.ctx.now, id, batch, max)
+        env.common.receive_datagrams(id, batch, max)
     }
 
     /// Receives with MSG_OOB.

@@ -108,7 +108,7 @@ impl ProtocolState for DatagramQueue {
     }
 
     fn peek(&self, buf: &mut [u8]) -> Result<usize> {
-        Ok(self.front()?.map_or(0, |received| copy_prefix(&received.data, buf)))
+        Ok(copy_prefix(&self.front()?.data, buf))
     }
 
     fn held_bytes(&self) -> usize {
