@@ -31,7 +31,7 @@ macro_rules! calls {
         /// - A poller has an id and not a descriptor: it is no socket, and none of their calls fits
         ///   it. It belongs to one owner, counts as a descriptor of that owner does in
         ///   [`Config::max_descriptors`](crate::Config::max_descriptors) (separately), cannot be
-        ///   duplicated, and cannot be registered with another poller.
+        ///   duplicated, and cannot be registered with another poller (decision 0011).
         /// - A registration is of a descriptor's number and its socket. Closing the socket's last
         ///   descriptor, of any owner, removes the registration. After `close` of a descriptor that
         ///   was [duplicated](Stack::duplicate), the socket is still reported under the token, and

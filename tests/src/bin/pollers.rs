@@ -4,14 +4,23 @@
 //! cargo run --release -p portolan-tests --bin pollers -- --seeds 10000
 //! ```
 
+use std::io;
 use std::process::ExitCode;
 
-use portolan_tests::pollers::compare;
+use portolan_tests::pollers::{compare, compare_sleepers};
 
 const USAGE: &str = "usage: pollers [--seeds N] [--from N]
 
 Makes the calls of --seeds (100) seeds, from --from (1) on, on the kernel and on Portolan, and prints those whose answers
-differ.";
+differ. Every fifth seed also compares which of several pollers an arrival wakes.";
+
+fn difference(seed: u64) -> io::Result<Option<String>> {
+    let found = compare(seed)?.map(|difference| difference.to_string());
+    match found {
+        None if seed.is_multiple_of(5) => compare_sleepers(seed),
+        found => Ok(found),
+    }
+}
 
 fn main() -> ExitCode {
     let (mut seeds, mut from) = (100, 1);
@@ -29,7 +38,7 @@ fn main() -> ExitCode {
     }
     let mut different = 0;
     for seed in from..from + seeds {
-        match compare(seed) {
+        match difference(seed) {
             Ok(None) => {}
             Ok(Some(difference)) => {
                 different += 1;

@@ -2,10 +2,11 @@
 //! of each. Every call must have the same result, and every wait must report the same.
 //!
 //! Read [`Call`], then `generate` (which call comes next), then `kernel` and `stack` (the two that
-//! make it).
+//! make it). `sleepers` compares which of several pollers an arrival wakes, with threads that sleep.
 
 mod generate;
 mod kernel;
+mod sleepers;
 mod stack;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use portolan::{Interest, Shutdown, SocketKind};
 
 use generate::Generator;
 use kernel::Kernel;
+pub use sleepers::compare_sleepers;
 use stack::Portolan;
 
 /// The number of pollers, which exist from the beginning.
