@@ -23,7 +23,7 @@ macro_rules! calls {
         /// let now = Instant::ZERO;
         /// let mut stack = Stack::new(Config::default(), [7; 32], now);
         /// let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
-        /// stack.bind(socket, "127.0.0.1:7".parse()?)?;
+        /// stack.bind(socket, ([127, 0, 0, 1], 7))?;
         ///
         /// // Keep the header and five bytes of datagrams whose first byte is 'p'.
         /// stack.attach_filter(socket, Filter::new(&[
@@ -34,7 +34,7 @@ macro_rules! calls {
         /// ])?)?;
         ///
         /// for text in ["hello", "ping pong"] {
-        ///     stack.send_to(now, socket, text.as_bytes(), "127.0.0.1:7".parse()?)?;
+        ///     stack.send_to(now, socket, text.as_bytes(), ([127, 0, 0, 1], 7))?;
         /// }
         /// while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
         /// let mut buf = [0; 100];
