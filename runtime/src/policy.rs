@@ -231,6 +231,10 @@ pub(crate) const MAX_PASSED_ON: usize = 64;
 
 /// The most events of the host's descriptors that one wait of a poller takes. Memory for so many is
 /// allocated for each wait that looks.
+#[cfg_attr(
+    any(portolan_portable, not(target_os = "linux")),
+    expect(dead_code, reason = "without epoll a poller takes no descriptors of the host")
+)]
 pub(crate) const HOST_EVENTS: usize = 256;
 
 /// How often a listener draws a port that turns out to be in use on another stack.
