@@ -248,6 +248,24 @@ impl Difference {
             && fin.is_some_and(|fin| acks.any(|ack| ack > fin))
     }
 
+    /// Whether Linux, on a connection without SACK, may take data for lost after a single duplicate
+    /// ACK: one that comes while one segment is in flight sets its threshold to one
+    /// (tcp_check_reno_reordering).
+    pub(super) fn has_lowered_duplicate_threshold(&self) -> bool {
+        if self.has_peer_sent(&["SYN", "sackOK"]) {
+            return false;
+        }
+        let mut last = 0;
+        let mut duplicates = 0;
+        for line in self.lines_so_far().filter(|line| line.starts_with("peer ACK")) {
+            let Some(ack) = value(line, "ack").and_then(|ack| ack.parse::<i64>().ok()) else { continue };
+            let has_data = value(line, "seq").is_some_and(|seq| seq.contains(".."));
+            duplicates += u32::from(ack == last && !has_data);
+            last = ack;
+        }
+        duplicates >= 2 && self.theirs().again_from == Some(last)
+    }
+
     /// Whether, in this group, a segment with old data acknowledges the FIN of a closed socket.
     pub(super) fn acks_the_fin_with_old_data(&self) -> bool {
         let fin = self.portolan[..self.index].iter().filter_map(|answer| answer.fin).max();
@@ -325,7 +343,7 @@ impl Difference {
             while let Some(&(_, end)) = received.iter().find(|(from, to)| *from <= next && *to > next) {
                 next = end;
             }
-            is_old && line.starts_with("peer ACK")
+            is_old && ["peer ACK", "peer FIN ACK"].iter().any(|start| line.starts_with(start))
         })
     }
 

@@ -209,6 +209,16 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
+        why: "RFC 5681 §3.2: data is lost after three duplicate ACKs; without SACK Linux needs one, if one came for a single segment",
+        explains: |difference| {
+            let (ours, theirs) = (difference.ours(), difference.theirs());
+            let rest = |answer: &Answer| (answer.data_to, answer.fin, answer.ack, answer.reset);
+            difference.has_lowered_duplicate_threshold()
+                && ours.again_from.is_none()
+                && rest(ours) == rest(theirs)
+        },
+    },
+    Rule {
         why: "RFC 9293 §3.10.7.4: old data is acknowledged; where its segment acknowledges the FIN of a closed socket, Linux drops it",
         explains: |difference| {
             let ours = Answer { ack: None, ..difference.ours().clone() };
