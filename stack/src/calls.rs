@@ -13,6 +13,7 @@ use crate::socket::{
     DatagramMeta, Descriptor, Domain, Env, ProtocolCalls, SendData, SendMeta, Shutdown, SockAddr, Socket,
     SocketInfo, SocketKind, SocketOption, SocketOptions,
 };
+use crate::socket::{get_raw_option, set_raw_option};
 use crate::stack::Stack;
 use crate::tcp::{SendFlags, TcpInfo};
 use crate::time::Instant;
@@ -408,6 +409,49 @@ calls! {
     /// Sets an option. `InvalidArgument` for a value out of its range, or IPV6_V6ONLY after `bind`.
     pub fn set_option(&mut self, now: Instant, d: Descriptor, option: SocketOption) -> Result<()> {
         call_at(self, now, d, |kind, env, id| kind.set_option(env, id, option))
+    }
+
+    /// Sets an option by number, with its value in the layout of Linux (`setsockopt`), for bindings
+    /// to other languages. docs/options.md lists the options. ENOPROTOOPT (`ProtocolNotAvailable`)
+    /// for an option that is not among them, or not of this kind of socket; `InvalidArgument` for a
+    /// value that is too short or out of its range, and in states in which Linux returns it.
+    ///
+    /// ```
+    /// # use portolan::{Config, Domain, Error, Instant, SocketKind, Stack};
+    /// # let now = Instant::ZERO;
+    /// # let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// let socket = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// let (tcp, nodelay) = (6, 1);
+    /// stack.setsockopt(now, socket, tcp, nodelay, &1_i32.to_ne_bytes())?;
+    /// assert!(stack.options(socket)?.tcp.nodelay);
+    /// let mut value = [0; 4];
+    /// assert_eq!(stack.getsockopt(now, socket, tcp, nodelay, &mut value)?, 4);
+    /// assert_eq!(i32::from_ne_bytes(value), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn setsockopt(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        level: i32,
+        number: i32,
+        value: &[u8],
+    ) -> Result<()> {
+        call_at(self, now, d, |kind, env, id| set_raw_option(kind, env, id, (level, number), value))
+    }
+
+    /// Writes the value of an option, or what fits of it, into `buf` in the layout of Linux, and
+    /// returns its length (`getsockopt`). The errors are those of
+    /// [`setsockopt`](Stack::setsockopt). SO_ERROR is cleared by this.
+    pub fn getsockopt(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        level: i32,
+        number: i32,
+        buf: &mut [u8],
+    ) -> Result<usize> {
+        call_at(self, now, d, |_, env, id| get_raw_option(env, id, (level, number), buf))
     }
 
     /// The options of the socket.

@@ -34,6 +34,8 @@ pub enum Error {
     AddressInUse,
     /// EADDRNOTAVAIL: the address is not one of this stack, or no ephemeral port is left.
     AddressNotAvailable,
+    /// EDOM: a number of microseconds that is a second or more.
+    OutOfDomain,
     /// EDESTADDRREQ: no destination was given and the socket is not connected.
     DestinationRequired,
     /// EMSGSIZE: the datagram is too large for the protocol, the buffer or the path.
@@ -74,7 +76,8 @@ pub enum Error {
     NoDevice,
     /// EEXIST: the descriptor is registered with this poller already.
     AlreadyRegistered,
-    /// ENOENT: the descriptor is not registered with this poller, or the socket has no filter.
+    /// ENOENT: the descriptor is not registered with this poller, the socket has no filter, or there
+    /// is no congestion control algorithm of that name.
     NotRegistered,
     /// EPERM: the filter of the socket is locked.
     NotPermitted,
@@ -98,6 +101,7 @@ impl Error {
             Error::AddressFamilyNotSupported => "EAFNOSUPPORT",
             Error::AddressInUse => "EADDRINUSE",
             Error::AddressNotAvailable => "EADDRNOTAVAIL",
+            Error::OutOfDomain => "EDOM",
             Error::DestinationRequired => "EDESTADDRREQ",
             Error::MessageTooLong => "EMSGSIZE",
             Error::ConnectionRefused => "ECONNREFUSED",
@@ -138,6 +142,7 @@ impl Error {
             Error::AddressFamilyNotSupported => 97,
             Error::AddressInUse => 98,
             Error::AddressNotAvailable => 99,
+            Error::OutOfDomain => 33,
             Error::DestinationRequired => 89,
             Error::MessageTooLong => 90,
             Error::ConnectionRefused => 111,
@@ -183,6 +188,7 @@ impl Error {
                 "the address and port are in use; choose another port, or set SO_REUSEADDR or SO_REUSEPORT"
             }
             Error::AddressNotAvailable => "not an address of this stack, or no ephemeral port is free",
+            Error::OutOfDomain => "a time has a million microseconds or more, or less than none",
             Error::DestinationRequired => "no destination; connect the socket or use send_to",
             Error::MessageTooLong => {
                 "the message is too long for a datagram, for the send buffer or for the path"
@@ -324,6 +330,7 @@ mod tests {
             Error::AddressFamilyNotSupported,
             Error::AddressInUse,
             Error::AddressNotAvailable,
+            Error::OutOfDomain,
             Error::DestinationRequired,
             Error::MessageTooLong,
             Error::ConnectionRefused,

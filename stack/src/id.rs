@@ -20,6 +20,12 @@ impl SocketId {
     pub fn index(self) -> usize {
         self.0.into_numbers().0 as usize
     }
+
+    /// The socket as a number, which is never 0 (SO_COOKIE).
+    pub(crate) fn cookie(self) -> u64 {
+        let (index, generation) = self.0.into_numbers();
+        u64::from(generation) << 32 | (u64::from(index) + 1)
+    }
 }
 
 /// The id of an owner of a descriptor table, which corresponds to a process. A stack never uses an

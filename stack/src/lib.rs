@@ -152,6 +152,7 @@ pub use socket::{
     RawOptions, Ready, SendMeta, Shutdown, SockAddr, SocketInfo, SocketKind, SocketOption, SocketOptions,
     SocketState, TcpOptions, UdpOptions, UnixAddr,
 };
+pub use socket::{OptionName, option_names};
 pub use stack::Stack;
 pub use stats::{
     CookieStats, Counter, EcnStats, FastOpenStats, IcmpStats, IpStats, LinkStats, MemoryStats, MtuStats,

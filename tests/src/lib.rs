@@ -7,6 +7,7 @@
 //! - [`differ`] plays random peers against Portolan and the Linux kernel;
 //! - [`pollers`] makes random calls on pollers, on Portolan and on the Linux kernel;
 //! - [`bpf`] compares random BPF programs on Portolan and the Linux kernel;
+//! - [`sockopt`] compares socket options by number and bytes with those of the Linux kernel;
 //! - [`fuzz`] contains the targets of the fuzzer, and runs their seeds;
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
 //! - [`RawPeer`] is a peer without a stack: a test that sends bytes.
@@ -29,6 +30,7 @@ mod raw_peer;
 pub mod rfc_table;
 pub mod script;
 pub mod soak;
+pub mod sockopt;
 pub mod sources;
 pub mod transcript;
 mod transfer;

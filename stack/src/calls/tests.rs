@@ -55,6 +55,8 @@ macro_rules! results {
             ("local_name", caller.local_name(d).err()),
             ("peer_name", caller.peer_name(d).err()),
             ("set_option", caller.set_option(NOW, d, SocketOption::ReuseAddr(true)).err()),
+            ("setsockopt", caller.setsockopt(NOW, d, 1, 2, &[0; 4]).err()),
+            ("getsockopt", caller.getsockopt(NOW, d, 1, 2, &mut [0; 4]).err()),
             ("options", caller.options(d).err()),
             ("info", caller.info(NOW, d).err()),
             ("take_error", caller.take_error(d).err()),

@@ -5,8 +5,9 @@
 //! (what each kind of socket implements), `kind` (the kinds, and the list of the rooms that
 //! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
 //! epoll), and then the rooms: `tcp`, `udp`, `echo` and `raw`, the latter three with
-//! `datagram_queue`, and `udp` and `echo` with `bound_ports`. `errors` defines which network errors
-//! a program gets; `holdings` and `relief` handle shortages of memory. The public interface is
+//! `datagram_queue`, and `udp` and `echo` with `bound_ports`. `sockopt`
+//! has the options in the layout of C. `errors` defines which network errors a program gets;
+//! `holdings` and `relief` handle shortages of memory. The public interface is
 //! `crate::calls`.
 //!
 //! A new room is a folder beside `udp`, whose tables implement the two traits of `protocol`, and an
@@ -37,6 +38,7 @@ mod record;
 mod relief;
 mod scope;
 mod shortage;
+mod sockopt;
 mod state;
 mod table;
 mod tcp;
@@ -57,5 +59,7 @@ pub use options::{
 };
 pub(crate) use protocol::{ProtocolCalls, SendData};
 pub(crate) use record::Socket;
+pub use sockopt::{OptionName, option_names};
+pub(crate) use sockopt::{get as get_raw_option, set as set_raw_option};
 pub use table::Descriptor;
 pub(crate) use tcp::questions as tcp_questions;

@@ -49,6 +49,15 @@ pub enum SocketOption {
     Linger(Option<Duration>),
     /// SO_BROADCAST.
     Broadcast(bool),
+    /// SO_RCVTIMEO: how long a blocking read waits; `None` for as long as it takes. The stack's own
+    /// calls never wait, so this is for those who wait on behalf of a program.
+    ReceiveTimeout(Option<Duration>),
+    /// SO_SNDTIMEO: as `ReceiveTimeout`, for a blocking `send` and `connect`.
+    SendTimeout(Option<Duration>),
+    /// SO_PRIORITY. It has no effect: sockets send in turn. IP_TOS changes it, as on Linux.
+    Priority(u32),
+    /// SO_MARK. It has no effect, because no route or filter depends on marks.
+    Mark(u32),
     /// SO_RCVLOWAT in bytes: a stream is readable when this many bytes are queued, or its end, or
     /// as many as its window allows. At least 1, and at most half of the receive buffer, or of what
     /// the buffer can grow to.
@@ -77,8 +86,8 @@ pub enum SocketOption {
     /// TCP_CONGESTION. It may be set on an open connection, which keeps its congestion window.
     Congestion(CongestionControl),
     /// TCP_FASTOPEN on a listener: SYNs with a cookie may carry data (RFC 7413), and at most this
-    /// many connections that were opened so may wait for the end of their handshake. 0, the
-    /// default, switches it off.
+    /// many connections that were opened so may wait for the end of their handshake, and at most
+    /// [`TcpConfig::max_backlog`](crate::TcpConfig::max_backlog). 0, the default, switches it off.
     FastOpen(usize),
     /// SO_MAX_PACING_RATE in bytes a second: the limit of the sending rate, with bursts of at most
     /// a millisecond. `None` removes the limit, and the pacing, too, unless the algorithm or
@@ -97,10 +106,13 @@ pub enum SocketOption {
     /// TCP_DEFER_ACCEPT on a listener: a connection can be accepted when its first data has
     /// arrived, or without data after about this time. Zero, the default: at once.
     DeferAccept(Duration),
-    /// TCP_MAXSEG in bytes, 88 to 32,767; to be set before the connection is opened.
+    /// TCP_MAXSEG in bytes, 88 to 32,767; to be set before the connection is opened. 0, the default:
+    /// as the route allows.
     MaxSegment(u16),
     /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
     Ttl(u8),
+    /// IP_TTL and IPV6_UNICAST_HOPS of -1: the configured TTL again.
+    ResetTtl,
     /// IP_TOS and IPV6_TCLASS: the DSCP in the upper six bits. The lower two, the ECN field, are
     /// set on datagrams only: TCP sets them itself.
     Tos(u8),
@@ -171,6 +183,14 @@ pub struct SocketOptions {
     pub broadcast: bool,
     /// SO_RCVLOWAT.
     pub receive_low_water: usize,
+    /// SO_RCVTIMEO.
+    pub receive_timeout: Option<Duration>,
+    /// SO_SNDTIMEO.
+    pub send_timeout: Option<Duration>,
+    /// SO_PRIORITY.
+    pub priority: u32,
+    /// SO_MARK.
+    pub mark: u32,
     /// SO_OOBINLINE.
     pub oob_inline: bool,
     /// SO_MAX_PACING_RATE, if set.
@@ -199,6 +219,12 @@ const MIN_BUFFER: usize = 4096;
 const MAX_SYN_COUNT: u8 = 127;
 /// Linux's TCP_FIN_TIMEOUT_MAX.
 const MAX_LINGER2: Duration = Duration::from_secs(120);
+
+/// The priority of a type of service (Linux's rt_tos2priority): best effort, bulk, interactive, or
+/// interactive bulk.
+fn priority_of(tos: u8) -> u32 {
+    [0, 2, 6, 4][usize::from(tos >> 3 & 3)]
+}
 
 impl SocketOptions {
     /// The initial options of a stream socket.
@@ -241,6 +267,10 @@ impl SocketOptions {
             linger: None,
             broadcast: false,
             receive_low_water: 1,
+            receive_timeout: None,
+            send_timeout: None,
+            priority: 0,
+            mark: 0,
             oob_inline: false,
             max_pacing_rate: None,
             filter: None,
@@ -286,6 +316,10 @@ impl SocketOptions {
             }
             SocketOption::Linger(time) => self.linger = time,
             SocketOption::Broadcast(on) => self.broadcast = on,
+            SocketOption::ReceiveTimeout(time) => self.receive_timeout = time,
+            SocketOption::SendTimeout(time) => self.send_timeout = time,
+            SocketOption::Priority(priority) => self.priority = priority,
+            SocketOption::Mark(mark) => self.mark = mark,
             SocketOption::ReceiveLowWater(bytes) => {
                 let most =
                     if self.auto_receive_buffer { config.tcp.max_buffer_bytes } else { self.receive_buffer };
@@ -304,7 +338,9 @@ impl SocketOptions {
             SocketOption::QuickAck(_) => {}
             SocketOption::NoDelay(on) => self.tcp.nodelay = on,
             SocketOption::Congestion(kind) => self.tcp.congestion = kind,
-            SocketOption::FastOpen(limit) => self.tcp.fast_open.limit = limit,
+            SocketOption::FastOpen(limit) => {
+                self.tcp.fast_open.limit = limit.min(config.tcp.max_backlog);
+            }
             SocketOption::MaxPacingRate(rate) => {
                 check(rate != Some(0))?;
                 self.max_pacing_rate = rate;
@@ -314,14 +350,18 @@ impl SocketOptions {
             SocketOption::FastOpenKey(key) => self.tcp.fast_open.key = Some(Box::new(key)),
             SocketOption::DeferAccept(delay) => self.tcp.defer_accept = delay,
             SocketOption::MaxSegment(mss) => {
-                check((88..=32767).contains(&mss))?;
-                self.tcp.max_segment = Some(mss);
+                check(mss == 0 || (88..=32767).contains(&mss))?;
+                self.tcp.max_segment = Some(mss).filter(|&mss| mss > 0);
             }
             SocketOption::Ttl(ttl) => {
                 check(ttl > 0)?;
                 self.ip.ttl = Some(ttl);
             }
-            SocketOption::Tos(tos) => self.ip.tos = tos,
+            SocketOption::ResetTtl => self.ip.ttl = None,
+            SocketOption::Tos(tos) => {
+                self.ip.tos = tos;
+                self.priority = priority_of(tos);
+            }
             SocketOption::SynCount(count) => {
                 check((1..=MAX_SYN_COUNT).contains(&count))?;
                 self.tcp.syn_count = Some(count);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::TcpSockets;
 use super::listener::Listener;
 use super::output::ECN_FIELD;
+use super::questions::has_connection;
 use super::settle::After;
 use super::stream::TcpSocket;
 use crate::Ctx;
@@ -206,6 +207,7 @@ impl ProtocolCalls for TcpSockets {
     }
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
+        check_state(env.common.record(id)?, option)?;
         let option = match option {
             SocketOption::QuickAck(on) => {
                 if let Some(stream) = env.common.stream_mut(id) {
@@ -241,6 +243,18 @@ impl ProtocolCalls for TcpSockets {
     fn free(&mut self, env: &mut Env<'_>, id: SocketId) {
         self.free_socket(env.common, id);
     }
+}
+
+/// EINVAL for an option that has a meaning only before the connection.
+fn check_state(socket: &Socket, option: SocketOption) -> Result<()> {
+    let is_late = match option {
+        SocketOption::FastOpen(_) | SocketOption::FastOpenWithoutCookie(_) => has_connection(socket),
+        SocketOption::FastOpenConnect(_) => {
+            has_connection(socket) || matches!(socket.protocol, Protocol::Tcp(TcpSocket::Listener(_)))
+        }
+        _ => false,
+    };
+    if is_late { Err(Error::InvalidArgument) } else { Ok(()) }
 }
 
 impl TcpSockets {

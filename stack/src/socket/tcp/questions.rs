@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::{CloseReason, Error, Result};
 use crate::socket::options::SocketOptions;
 use crate::socket::record::{Protocol, Socket};
-use crate::tcp::TcpInfo;
+use crate::tcp::{State, TcpInfo};
 use crate::time::Instant;
 
 /// TCP_INFO of a stream's connection, or of a listener. ENOTCONN if there is no connection and
@@ -23,6 +23,11 @@ pub(crate) fn info(socket: &Socket, now: Instant, config: &Config) -> Result<Tcp
         }
         _ => Err(Error::NotConnected),
     }
+}
+
+/// Whether the socket has a connection that has not ended.
+pub(crate) fn has_connection(socket: &Socket) -> bool {
+    socket.protocol.stream().is_some_and(|stream| stream.connection.state() != State::Closed)
 }
 
 /// Sets the options that the connection has changed.

@@ -1,0 +1,245 @@
+//! SOL_SOCKET: socket(7).
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::row::{Change, Get, Level, OptionTarget, Row, Set, read_int, saturated, words};
+use crate::error::{Error, Result};
+use crate::socket::kind::{Domain, SocketKind};
+use crate::socket::options::SocketOption;
+use crate::socket::record::Protocol;
+use crate::socket::tcp::stream::TcpSocket;
+
+pub(super) const LEVEL: Level = Level {
+    number: 1,
+    rows: ROWS,
+    applies: |_| true,
+    read_int,
+    checks_length_first: true,
+    returns_bytes: false,
+};
+
+const ROWS: &[Row] = &[
+    Row::int(
+        2,
+        "SO_REUSEADDR",
+        |_, on| Ok(Some(SocketOption::ReuseAddr(on != 0))),
+        |target| Ok(target.socket.options.reuse_addr.into()),
+    ),
+    Row::read_only(3, "SO_TYPE", Get::Int(|target| Ok(type_of(target.socket.kind)))),
+    Row::read_only(4, "SO_ERROR", Get::PendingError),
+    Row::int(
+        6,
+        "SO_BROADCAST",
+        |_, on| Ok(Some(SocketOption::Broadcast(on != 0))),
+        |target| Ok(target.socket.options.broadcast.into()),
+    ),
+    Row::int(
+        7,
+        "SO_SNDBUF",
+        |_, bytes| Ok(Some(SocketOption::SendBuffer(unsigned(bytes)))),
+        |target| Ok(saturated(target.options().send_buffer)),
+    ),
+    Row::int(
+        8,
+        "SO_RCVBUF",
+        |_, bytes| Ok(Some(SocketOption::ReceiveBuffer(unsigned(bytes)))),
+        |target| Ok(saturated(target.options().receive_buffer)),
+    ),
+    Row::int(
+        9,
+        "SO_KEEPALIVE",
+        |_, on| Ok(Some(SocketOption::KeepAlive(on != 0))),
+        |target| Ok(target.socket.options.keepalive.into()),
+    ),
+    Row::int(
+        10,
+        "SO_OOBINLINE",
+        |_, on| Ok(Some(SocketOption::OobInline(on != 0))),
+        |target| Ok(target.socket.options.oob_inline.into()),
+    ),
+    Row::int(
+        12,
+        "SO_PRIORITY",
+        |_, priority| Ok(Some(SocketOption::Priority(priority.cast_unsigned()))),
+        |target| Ok(target.socket.options.priority.cast_signed()),
+    ),
+    Row::new(13, "SO_LINGER", Set::Bytes(linger), Get::Bytes(|target, _| Ok(linger_of(target)))),
+    Row::int(
+        15,
+        "SO_REUSEPORT",
+        |_, on| Ok(Some(SocketOption::ReusePort(on != 0))),
+        |target| Ok(target.socket.options.reuse_port.into()),
+    ),
+    Row::int(
+        18,
+        "SO_RCVLOWAT",
+        |_, bytes| Ok(Some(SocketOption::ReceiveLowWater(usize::try_from(bytes).unwrap_or(usize::MAX)))),
+        |target| Ok(saturated(target.socket.options.receive_low_water)),
+    ),
+    Row::read_only(19, "SO_SNDLOWAT", Get::Int(|_| Ok(1))),
+    RECEIVE_TIMEOUT,
+    SEND_TIMEOUT,
+    Row::read_only(28, "SO_PEERNAME", Get::Bytes(peer_name)),
+    Row::read_only(30, "SO_ACCEPTCONN", Get::Int(|target| Ok(is_listener(target).into()))),
+    Row::int(
+        36,
+        "SO_MARK",
+        |_, mark| Ok(Some(SocketOption::Mark(mark.cast_unsigned()))),
+        |target| Ok(target.socket.options.mark.cast_signed()),
+    ),
+    Row::read_only(38, "SO_PROTOCOL", Get::Int(|target| Ok(protocol_of(target)))),
+    Row::read_only(
+        39,
+        "SO_DOMAIN",
+        Get::Int(|target| {
+            Ok(match target.socket.domain {
+                Domain::V4 => AF_INET.into(),
+                Domain::V6 => AF_INET6.into(),
+            })
+        }),
+    ),
+    Row::int(
+        44,
+        "SO_LOCK_FILTER",
+        |_, on| Ok(Some(SocketOption::LockFilter(on != 0))),
+        |target| Ok(target.socket.options.is_filter_locked.into()),
+    ),
+    Row::new(47, "SO_MAX_PACING_RATE", Set::Bytes(pacing_rate), Get::Bytes(pacing_rate_of)),
+    Row::read_only(55, "SO_MEMINFO", Get::Bytes(|target, _| Ok(memory_info(target)))),
+    Row::read_only(57, "SO_COOKIE", Get::Bytes(cookie)),
+    Row { number: 66, ..RECEIVE_TIMEOUT },
+    Row { number: 67, ..SEND_TIMEOUT },
+];
+
+const RECEIVE_TIMEOUT: Row = Row::new(
+    20,
+    "SO_RCVTIMEO",
+    Set::Bytes(|_, value| Ok(Some(SocketOption::ReceiveTimeout(timeout(value)?)))),
+    Get::Bytes(|target, _| Ok(timeval(target.socket.options.receive_timeout))),
+);
+
+const SEND_TIMEOUT: Row = Row::new(
+    21,
+    "SO_SNDTIMEO",
+    Set::Bytes(|_, value| Ok(Some(SocketOption::SendTimeout(timeout(value)?)))),
+    Get::Bytes(|target, _| Ok(timeval(target.socket.options.send_timeout))),
+);
+
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// A buffer size. As on Linux a negative number is a very large one.
+fn unsigned(bytes: i32) -> usize {
+    bytes.cast_unsigned() as usize
+}
+
+fn type_of(kind: SocketKind) -> i32 {
+    match kind {
+        SocketKind::Stream => 1,
+        SocketKind::Datagram | SocketKind::Echo => 2,
+        SocketKind::Raw(_) => 3,
+    }
+}
+
+/// The number of the protocol, as `socket` takes it.
+fn protocol_of(target: &OptionTarget<'_>) -> i32 {
+    match (target.socket.kind, target.socket.domain) {
+        (SocketKind::Stream, _) => 6,
+        (SocketKind::Datagram, _) => 17,
+        (SocketKind::Echo, Domain::V4) => 1,
+        (SocketKind::Echo, Domain::V6) => 58,
+        (SocketKind::Raw(protocol), _) => protocol.into(),
+    }
+}
+
+fn is_listener(target: &OptionTarget<'_>) -> bool {
+    matches!(target.socket.protocol, Protocol::Tcp(TcpSocket::Listener(_)))
+}
+
+/// `struct linger`: whether it is on, and the time in seconds.
+fn linger(_: &OptionTarget<'_>, value: &[u8]) -> Result<Change> {
+    let (on, seconds) = (read_int(value)?, read_int(value.get(4..).unwrap_or_default())?);
+    let time = Duration::from_secs(seconds.cast_unsigned().into());
+    Ok(Some(SocketOption::Linger((on != 0).then_some(time))))
+}
+
+fn linger_of(target: &OptionTarget<'_>) -> Vec<u8> {
+    let time = target.socket.options.linger;
+    let seconds = time.unwrap_or_default().as_secs() as u32;
+    [u32::from(time.is_some()), seconds].into_iter().flat_map(u32::to_ne_bytes).collect()
+}
+
+/// `struct timeval`. EDOM for microseconds that are more than a second. As on Linux a negative
+/// number of seconds is no time at all, and zero is for ever.
+fn timeout(value: &[u8]) -> Result<Option<Duration>> {
+    let [seconds, micros] = [value.first_chunk(), value.get(8..).and_then(|rest| rest.first_chunk())]
+        .map(|bytes| bytes.map(|&bytes| i64::from_ne_bytes(bytes)));
+    let (seconds, micros) = seconds.zip(micros).ok_or(Error::InvalidArgument)?;
+    let micros = u32::try_from(micros).ok().filter(|&micros| micros < 1_000_000);
+    let micros = micros.ok_or(Error::OutOfDomain)?;
+    let Ok(seconds) = u64::try_from(seconds) else { return Ok(Some(Duration::ZERO)) };
+    let time = Duration::new(seconds, micros * 1000);
+    // Linux counts ticks in 64 bits, and waits for ever where they do not suffice.
+    let is_long = seconds >= i64::MAX.unsigned_abs() / 1000;
+    Ok(Some(time).filter(|time| !time.is_zero() && !is_long))
+}
+
+fn timeval(time: Option<Duration>) -> Vec<u8> {
+    let time = time.unwrap_or_default();
+    words(&[time.as_secs().cast_signed(), time.subsec_micros().into()])
+}
+
+/// The address of the peer as `struct sockaddr_in` or `sockaddr_in6`. EINVAL for a larger buffer.
+fn peer_name(target: &OptionTarget<'_>, len: usize) -> Result<Vec<u8>> {
+    use core::net::SocketAddr;
+    let peer = target.socket.peer_addr()?;
+    let port = peer.port().to_be_bytes();
+    let bytes: Vec<u8> = match peer {
+        SocketAddr::V4(v4) => [&AF_INET.to_ne_bytes()[..], &port, &v4.ip().octets(), &[0; 8]].concat(),
+        SocketAddr::V6(v6) => [
+            &AF_INET6.to_ne_bytes()[..],
+            &port,
+            &v6.flowinfo().to_be_bytes(),
+            &v6.ip().octets(),
+            &v6.scope_id().to_ne_bytes(),
+        ]
+        .concat(),
+    };
+    if len > bytes.len() { Err(Error::InvalidArgument) } else { Ok(bytes) }
+}
+
+/// A rate as 4 or 8 bytes. All ones is no limit.
+fn pacing_rate(_: &OptionTarget<'_>, value: &[u8]) -> Result<Change> {
+    let short = read_int(value)?.cast_unsigned();
+    let rate = match value.first_chunk() {
+        Some(&long) => u64::from_ne_bytes(long),
+        None if short == u32::MAX => u64::MAX,
+        None => short.into(),
+    };
+    Ok(Some(SocketOption::MaxPacingRate(Some(rate).filter(|&rate| rate != u64::MAX))))
+}
+
+fn pacing_rate_of(target: &OptionTarget<'_>, len: usize) -> Result<Vec<u8>> {
+    let rate = target.socket.options.max_pacing_rate.unwrap_or(u64::MAX);
+    Ok(match len {
+        8.. => rate.to_ne_bytes().to_vec(),
+        _ => u32::try_from(rate).unwrap_or(u32::MAX).to_ne_bytes().to_vec(),
+    })
+}
+
+/// The nine numbers of SO_MEMINFO, as far as the stack has them: bytes to read and the receive
+/// buffer, bytes to send and the send buffer.
+fn memory_info(target: &OptionTarget<'_>) -> Vec<u8> {
+    let options = target.options();
+    let (to_read, to_send) = target.socket.queued();
+    let [to_read, receive_buffer, to_send, send_buffer] =
+        [to_read, options.receive_buffer, to_send, options.send_buffer].map(saturated);
+    let numbers = [to_read, receive_buffer, 0, send_buffer, 0, to_send, 0, 0, 0];
+    numbers.into_iter().flat_map(i32::to_ne_bytes).collect()
+}
+
+/// A number that no other socket of the stack ever has. EINVAL for a smaller buffer.
+fn cookie(target: &OptionTarget<'_>, len: usize) -> Result<Vec<u8>> {
+    if len < 8 { Err(Error::InvalidArgument) } else { Ok(target.id.cookie().to_ne_bytes().to_vec()) }
+}
