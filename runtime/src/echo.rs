@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{Domain, SocketKind};
+use portolan::{Domain, QueuedError, SocketKind, SocketOption};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
@@ -72,6 +72,18 @@ impl EchoSocket {
                 });
             }
         }
+    }
+
+    /// IP_RECVERR and IPV6_RECVERR: whether all errors about requests of this socket are reported,
+    /// and put into the queue of [`recv_error`](EchoSocket::recv_error).
+    pub fn set_receive_errors(&self, on: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::ReceiveErrors(on))
+    }
+
+    /// Takes the next error of the error queue, and the request that it is about (MSG_ERRQUEUE). It
+    /// never waits: `WouldBlock` if there is none.
+    pub fn recv_error(&self) -> io::Result<(QueuedError, Bytes)> {
+        self.socket.recv_error()
     }
 
     /// Sets how long [`recv_reply`](EchoSocket::recv_reply) waits before it returns `WouldBlock`;

@@ -1,13 +1,13 @@
 //! TCP sockets, modelled on `std::net`.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::iter::FusedIterator;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{SendFlags, SocketKind, SocketOption, TcpInfo};
+use portolan::{RecvFlags, SendFlags, SocketKind, SocketOption, TcpInfo};
 
 use crate::handle::Handle;
 use crate::listening::Listening;
@@ -395,6 +395,12 @@ impl TcpStream {
         Ok(self.socket.options()?.oob_inline)
     }
 
+    /// Reads with flags. With [`RecvFlags::WAIT_ALL`] it waits until the whole buffer is full, the
+    /// stream ends, an error comes or the time-out is over, and returns what it has.
+    pub fn recv_with(&self, buf: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+        self.socket.recv_with(buf, flags)
+    }
+
     /// Writes with MSG_MORE (more data follows at once) or MSG_EOR (a record ends here). Takes as
     /// much as the send buffer has room for; the flags count only if that is all of `data`.
     pub fn send_with(&self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
@@ -403,13 +409,15 @@ impl TcpStream {
 
     /// Writes with MSG_OOB: the last byte that is taken is urgent.
     pub fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.send_oob(data)
+        self.socket.send_with(data, SendFlags::OOB)
     }
 
     /// MSG_OOB: returns the byte of urgent data that the peer sent last. Never waits: `WouldBlock`
     /// while the byte is announced and has not arrived, `InvalidInput` if there is none.
     pub fn recv_oob(&self) -> io::Result<u8> {
-        self.socket.call(|stack, now, d| stack.recv_oob(now, d))
+        let mut byte = [0];
+        self.socket.call(|stack, now, d| stack.recv_with(now, d, &mut byte, RecvFlags::OOB))?;
+        Ok(byte[0])
     }
 
     /// SIOCATMARK: whether the next byte is the urgent one. A `read` ends before it.
@@ -432,6 +440,10 @@ impl Read for &TcpStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.read(buf)
     }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.socket.read_vectored(bufs)
+    }
 }
 
 impl Write for &TcpStream {
@@ -453,6 +465,10 @@ impl Write for &TcpStream {
 impl Read for TcpStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         (&*self).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
     }
 }
 

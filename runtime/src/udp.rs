@@ -1,12 +1,14 @@
 //! UDP sockets, modelled on `std::net`.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{DatagramMeta, SendMeta, SocketKind, SocketOption};
+use portolan::{
+    DatagramMeta, QueuedError, Received, RecvFlags, SendFlags, SendMeta, SocketKind, SocketOption,
+};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
@@ -84,6 +86,38 @@ impl UdpSocket {
     /// no more are sent; if some were sent before, the next call returns the error.
     pub fn send_batch(&self, batch: &[(Bytes, SendMeta)]) -> io::Result<usize> {
         self.socket.send_batch(batch)
+    }
+
+    /// Waits for a datagram and copies it into several buffers, with flags (`recvmsg`). Returns its
+    /// length, whether it was truncated, and its metadata. With [`RecvFlags::ERROR_QUEUE`] or
+    /// [`RecvFlags::DONT_WAIT`] it does not wait.
+    pub fn recv_message(&self, bufs: &mut [IoSliceMut<'_>], flags: RecvFlags) -> io::Result<Received> {
+        let mut slices: Vec<&mut [u8]> = bufs.iter_mut().map(|buf| &mut buf[..]).collect();
+        self.socket.recv_message(&mut slices, flags, 0)
+    }
+
+    /// Sends the data of several slices as one datagram, with flags and the choices in `meta`
+    /// (`sendmsg`).
+    pub fn send_message(&self, data: &[IoSlice<'_>], meta: &SendMeta, flags: SendFlags) -> io::Result<usize> {
+        self.socket.send_message(data, meta, flags)
+    }
+
+    /// IP_RECVERR and IPV6_RECVERR: whether all errors about datagrams of this socket are reported,
+    /// and put into the queue of [`recv_error`](UdpSocket::recv_error).
+    pub fn set_receive_errors(&self, on: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::ReceiveErrors(on))
+    }
+
+    /// Takes the next error of the error queue, and the payload of the datagram that it is about
+    /// (MSG_ERRQUEUE). It never waits: `WouldBlock` if there is none.
+    pub fn recv_error(&self) -> io::Result<(QueuedError, Bytes)> {
+        self.socket.recv_error()
+    }
+
+    /// Removes the peer: the socket receives from everybody again. It keeps a port that was named
+    /// when it was bound.
+    pub fn disconnect(&self) -> io::Result<()> {
+        self.socket.call(|stack, now, d| stack.disconnect(now, d))
     }
 
     /// UDP_SEGMENT: cuts the data of each call into datagrams of this many bytes; 0 sends it as one

@@ -2,13 +2,13 @@
 
 mod common;
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::{addr, pair, pattern, within_time};
-use portolan::SendMeta;
+use portolan::{Error, ErrorOrigin, ReceivedFlags, RecvFlags, SendFlags, SendMeta};
 use portolan_runtime::{EchoSocket, Handle, UdpSocket};
 
 /// A socket on port 7 of the server, and one on any port of the client.
@@ -232,5 +232,48 @@ fn ping_over_both_families() {
                 assert!(reply.payload == payload);
             }
         }
+    });
+}
+
+#[test]
+fn messages_are_sent_and_received_in_pieces_and_with_flags() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (far, near) = sockets(server.handle(), client.handle());
+        let meta = SendMeta::to(addr(1, 7)).hop_limit(9);
+        let parts = [IoSlice::new(b"head"), IoSlice::new(b"body")];
+        assert_eq!(near.send_message(&parts, &meta, SendFlags::MORE).unwrap(), 8);
+        assert_eq!(near.send_message(&[IoSlice::new(b"!")], &meta, SendFlags::NONE).unwrap(), 1);
+        let (mut first, mut second) = ([0; 4], [0; 2]);
+        for (flags, len) in [(RecvFlags::PEEK | RecvFlags::TRUNCATE, 9), (RecvFlags::NONE, 6)] {
+            let mut bufs = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+            let received = far.recv_message(&mut bufs, flags).unwrap();
+            assert_eq!((received.len, received.flags), (len, ReceivedFlags::TRUNCATED));
+            assert_eq!(received.meta.map(|meta| meta.hop_limit()), Some(9));
+            assert_eq!((&first, &second), (b"head", b"bo"));
+        }
+        let nothing = far.recv_message(&mut [], RecvFlags::DONT_WAIT).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+    });
+}
+
+#[test]
+fn errors_come_with_what_they_are_about() {
+    within_time(|| {
+        let (_server, client) = pair();
+        let near = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        near.set_receive_errors(true).unwrap();
+        assert_eq!(near.recv_error().unwrap_err().kind(), ErrorKind::WouldBlock);
+        near.send_to(b"nobody", addr(1, 9)).unwrap();
+        // A reader is woken by the error.
+        assert_eq!(near.recv_from(&mut [0; 9]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
+        let (error, payload) = near.recv_error().unwrap();
+        assert_eq!((error.error, error.destination), (Error::ConnectionRefused, addr(1, 9)));
+        assert_eq!(error.origin, ErrorOrigin::Icmp { kind: 3, code: 3 });
+        assert_eq!(&payload[..], b"nobody");
+        // A peer that is gone again: the socket hears from everybody.
+        near.connect(addr(1, 9)).unwrap();
+        near.disconnect().unwrap();
+        assert_eq!(near.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
     });
 }

@@ -2,14 +2,14 @@
 
 mod common;
 
-use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{addr, connection, impaired_pair, pair, pattern, start, within_time};
-use portolan::{SendFlags, SocketOption};
+use portolan::{RecvFlags, SendFlags, SocketOption};
 use portolan_runtime::device::MemoryPair;
 use portolan_runtime::{Keepalive, TcpListener, TcpStream};
 
@@ -519,5 +519,44 @@ fn urgent_data_low_water_and_what_is_known_of_a_connection() {
         let (sent, received) = (near.info().unwrap(), far.info().unwrap());
         assert_eq!((sent.state.name(), sent.bytes_sent, received.bytes_received), ("ESTABLISHED", 40, 40));
         assert!(sent.rtt > Duration::ZERO && sent.snd_cwnd >= 10);
+    });
+}
+
+#[test]
+fn a_read_waits_for_all_of_its_buffer_if_it_is_told_to() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, mut near) = connection(&server, &client);
+        let writer = std::thread::spawn(move || {
+            for part in [&b"one "[..], b"two ", b"three", b"rest"] {
+                std::thread::sleep(Duration::from_millis(10));
+                near.write_all(part).unwrap();
+            }
+            near
+        });
+        let mut buf = [0; 13];
+        let waiting = RecvFlags::WAIT_ALL | RecvFlags::PEEK;
+        assert_eq!(far.recv_with(&mut buf, waiting).unwrap(), 13);
+        assert_eq!(&buf, b"one two three");
+        assert_eq!(far.recv_with(&mut buf, RecvFlags::WAIT_ALL).unwrap(), 13);
+        assert_eq!(&buf, b"one two three");
+        let (mut first, mut second) = ([0; 1], [0; 3]);
+        let near = writer.join().unwrap();
+        while far.recv_with(&mut buf, RecvFlags::PEEK | RecvFlags::TRUNCATE).unwrap() < 4 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let read = far.read_vectored(&mut [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)]);
+        assert_eq!((read.unwrap(), &first, &second), (4, b"r", b"est"));
+        let nothing = far.recv_with(&mut buf, RecvFlags::DONT_WAIT).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+        // The time-out and the end of the stream cut it short, and lose nothing.
+        (&near).write_all(b"late").unwrap();
+        far.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        assert_eq!(far.recv_with(&mut buf, RecvFlags::WAIT_ALL).unwrap(), 4);
+        far.set_read_timeout(None).unwrap();
+        (&near).write_all(b"last").unwrap();
+        drop(near);
+        assert_eq!(far.recv_with(&mut buf, RecvFlags::WAIT_ALL).unwrap(), 4);
+        assert_eq!(far.recv_with(&mut buf, RecvFlags::WAIT_ALL).unwrap(), 0);
     });
 }

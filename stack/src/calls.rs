@@ -8,14 +8,16 @@ use bytes::Bytes;
 use crate::error::{CloseReason, Error, Result};
 use crate::event::Readiness;
 use crate::id::{OwnerId, SocketId};
+use crate::message_flags::{RecvFlags, SendFlags};
+use crate::socket::iface_of;
 use crate::socket::tcp_questions as tcp;
 use crate::socket::{
-    DatagramMeta, Descriptor, Domain, Env, ProtocolCalls, SendData, SendMeta, Shutdown, SockAddr, Socket,
-    SocketInfo, SocketKind, SocketOption, SocketOptions,
+    DatagramMeta, Descriptor, Domain, Env, ProtocolCalls, QueuedError, Received, SendData, SendMeta,
+    Shutdown, SockAddr, Socket, SocketInfo, SocketKind, SocketOption, SocketOptions,
 };
 use crate::socket::{get_raw_option, set_raw_option};
 use crate::stack::Stack;
-use crate::tcp::{SendFlags, TcpInfo};
+use crate::tcp::TcpInfo;
 use crate::time::Instant;
 
 /// The calls of one owner of descriptors, other than the first: see [`Stack::owner`].
@@ -167,6 +169,17 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.connect(env, id, &addr))
     }
 
+    /// Dissolves the association (`connect` to AF_UNSPEC). A datagram socket has no peer
+    /// afterwards; it keeps a port that was named to `bind`, and gives any other back. A stream is
+    /// reset, and a listener stops listening; both can then be used again.
+    pub fn disconnect(&mut self, now: Instant, d: Descriptor) -> Result<()> {
+        call_at(self, now, d, |kind, env, id| {
+            let result = kind.disconnect(env, id);
+            env.common.note_state_change(id);
+            result
+        })
+    }
+
     /// Opens a connection with data in its SYN (`sendto` with MSG_FASTOPEN; RFC 7413). If the
     /// server's cookie is known, the SYN takes the front of `data`, and this returns how many
     /// bytes; give the rest to [`send`](Stack::send) when the descriptor is writable. If `data` is
@@ -192,8 +205,7 @@ calls! {
         })
     }
 
-    /// Like [`send`](Stack::send), with MSG_MORE or MSG_EOR. For datagrams MSG_EOR has no effect,
-    /// and MSG_MORE is `NotSupported`.
+    /// Like [`send`](Stack::send), with flags.
     pub fn send_with(&mut self, now: Instant, d: Descriptor, data: &[u8], flags: SendFlags) -> Result<usize> {
         call_at(self, now, d, |kind, env, id| {
             kind.send(env, id, SendData::Slice(data), &SendMeta::connected(), flags)
@@ -224,23 +236,46 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.receive(env, id, buf))
     }
 
-    /// Sends urgent data (MSG_OOB): like [`send`](Stack::send), and the last byte taken is urgent.
-    pub fn send_oob(&mut self, now: Instant, d: Descriptor, data: &[u8]) -> Result<usize> {
-        call_at(self, now, d, |kind, env, id| {
-            kind.send(env, id, SendData::Urgent(data), &SendMeta::connected(), SendFlags::default())
-        })
+    /// Like [`recv`](Stack::recv), with flags.
+    ///
+    /// ```
+    /// # use portolan::{Config, Domain, Error, Instant, RecvFlags, SocketKind, Stack};
+    /// # let now = Instant::ZERO;
+    /// # let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// # let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
+    /// # stack.bind(socket, ([127, 0, 0, 1], 7).into())?;
+    /// # stack.send_to(now, socket, b"ping", ([127, 0, 0, 1], 7).into())?;
+    /// # while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
+    /// // How long is the next datagram?
+    /// let len = stack.recv_with(now, socket, &mut [], RecvFlags::PEEK | RecvFlags::TRUNCATE)?;
+    /// # assert_eq!(len, 4);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn recv_with(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        buf: &mut [u8],
+        flags: RecvFlags,
+    ) -> Result<usize> {
+        Ok(self.recv_message(now, d, &mut [buf], flags)?.len)
     }
 
-    /// Receives the last urgent byte that the peer sent (MSG_OOB). `InvalidArgument` if there is
-    /// none, if it was taken or read past, or with SO_OOBINLINE; [`Readiness::urgent`] says when
-    /// there is one.
-    pub fn recv_oob(&mut self, now: Instant, d: Descriptor) -> Result<u8> {
-        call_at(self, now, d, |kind, env, id| kind.receive_urgent(env, id))
+    /// Receives into several buffers, which are filled one after the other, with flags, metadata
+    /// and errors (`recvmsg`). This is the complete form of all calls that receive.
+    pub fn recv_message(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        bufs: &mut [&mut [u8]],
+        flags: RecvFlags,
+    ) -> Result<Received> {
+        call_at(self, now, d, |kind, env, id| kind.receive_with(env, id, bufs, flags))
     }
 
     /// SIOCATMARK: whether the next byte of the stream is the urgent one. No read crosses the mark:
     /// a read that reaches it ends there, and the next begins with the urgent byte (SO_OOBINLINE)
-    /// or behind it.
+    /// or behind it. `NotSupported` for datagrams.
     pub fn at_mark(&self, d: Descriptor) -> Result<bool> {
         tcp::is_at_mark(socket_of(self, d)?.1)
     }
@@ -257,9 +292,10 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.receive_bytes(env, id, max))
     }
 
-    /// Like [`recv`](Stack::recv), but leaves the data in the queue (MSG_PEEK).
+    /// Like [`recv`](Stack::recv), but leaves the data in the queue (MSG_PEEK). A pending error is
+    /// returned once, as by `recv`.
     pub fn peek(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
-        socket_of(self, d)?.1.peek(buf)
+        call(self, d, |_, env, id| env.common.peek(id, buf))
     }
 
     /// Like [`recv_from`](Stack::recv_from), but leaves the datagram in the queue. `NotSupported`
@@ -324,16 +360,28 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.receive_batch(env, id, batch, max))
     }
 
-    /// Like [`recv_from`](Stack::recv_from), but returns the whole datagram without a copy
-    /// (recvmsg). With [`SocketOption::UdpGro`] the data may be several datagrams. `NotSupported`
+    /// Like [`recv_from`](Stack::recv_from), but returns the whole datagram without a copy. With [`SocketOption::UdpGro`] the data may be several datagrams. `NotSupported`
     /// on a stream.
     pub fn recv_msg(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, DatagramMeta)> {
         call_at(self, now, d, |kind, env, id| kind.receive_message(env, id))
     }
 
-    /// Sends one datagram, or several of one length, as `meta` says (sendmsg). On a stream the data
-    /// is sent as with [`send_bytes`](Stack::send_bytes). `InvalidArgument` for a TTL of 0 or for
-    /// more datagrams than UDP_SEGMENT allows; `MessageTooLong` if they do not fit the path MTU.
+    /// Sends the data of several slices together, as `meta` and the flags say (`sendmsg`). This is
+    /// the complete form of all calls that send. On a stream `meta` has no effect.
+    /// `InvalidArgument` for a TTL of 0 or for more datagrams than UDP_SEGMENT allows;
+    /// `MessageTooLong` if they do not fit the path MTU.
+    pub fn send_message(
+        &mut self,
+        now: Instant,
+        d: Descriptor,
+        data: &[&[u8]],
+        meta: &SendMeta,
+        flags: SendFlags,
+    ) -> Result<usize> {
+        call_at(self, now, d, |kind, env, id| kind.send(env, id, SendData::Slices(data), meta, flags))
+    }
+
+    /// Like [`send_message`](Stack::send_message) without a copy and without flags.
     pub fn send_msg(&mut self, now: Instant, d: Descriptor, data: Bytes, meta: &SendMeta) -> Result<usize> {
         call_at(self, now, d, |kind, env, id| {
             kind.send(env, id, SendData::Bytes(data), meta, SendFlags::default())
@@ -477,6 +525,37 @@ calls! {
     /// (SIOCINQ, SIOCOUTQ). Both are 0 for a listener.
     pub fn queued_bytes(&self, d: Descriptor) -> Result<(usize, usize)> {
         Ok(socket_of(self, d)?.1.queued())
+    }
+
+    /// The bytes that the next receive could return: of the next datagram, or those of a stream up
+    /// to urgent data (FIONREAD). `InvalidArgument` for a listener.
+    pub fn unread_bytes(&self, d: Descriptor) -> Result<usize> {
+        socket_of(self, d)?.1.unread_bytes()
+    }
+
+    /// The bytes that are not acknowledged, or the bytes of datagrams that were not sent yet
+    /// (SIOCOUTQ). `InvalidArgument` for a listener.
+    pub fn unacknowledged_bytes(&self, d: Descriptor) -> Result<usize> {
+        socket_of(self, d)?.1.unacknowledged_bytes()
+    }
+
+    /// The bytes of a stream that were not sent yet (SIOCOUTQNSD). `InvalidArgument` for a listener,
+    /// `NotSupported` for datagrams.
+    pub fn unsent_bytes(&self, d: Descriptor) -> Result<usize> {
+        tcp::unsent_bytes(socket_of(self, d)?.1)
+    }
+
+    /// The path MTU to the peer, IP header included (IP_MTU, IPV6_MTU). `NotConnected`.
+    pub fn path_mtu(&self, now: Instant, d: Descriptor) -> Result<usize> {
+        let socket = socket_of(self, d)?.1;
+        let flow = socket.peer_flow()?;
+        Ok(self.caller().0.network.path_mtu(now, flow.remote.addr, iface_of(flow.scope)))
+    }
+
+    /// Takes the next error of the error queue, and the payload of the packet that it is about,
+    /// without a copy (see [`SocketOption::ReceiveErrors`]). `WouldBlock` if there is none.
+    pub fn recv_error(&mut self, d: Descriptor) -> Result<(QueuedError, Bytes)> {
+        call(self, d, |_, env, id| env.common.take_queued_error(id))
     }
 
     /// Why the connection ended; `None` if it has not ended or there is none. Unlike

@@ -81,6 +81,7 @@
 //! | `rate_limit` | how many answers a peer gets |
 //! | `frame`, `offload` | frames, and what a device does of their checksums and segments |
 //! | `event` | readiness, and deadlines |
+//! | `message_flags` | the flags of calls that send and receive |
 //! | `error`, `drop_reason`, `stats` | errors of calls, reasons for drops, counters |
 //! | `subject` | the connection or packet that a log line names |
 //! | `id`, `interface_id` | the ids of sockets, owners, pollers, handshakes and interfaces |
@@ -113,6 +114,7 @@ mod interface_id;
 mod ip;
 mod link;
 mod memory;
+mod message_flags;
 mod network;
 mod offload;
 mod ports;
@@ -142,15 +144,16 @@ pub use error::{CloseReason, Error, Result};
 pub use event::{Deadline, DeadlineKind, Event, Readiness};
 pub use frame::{Frame, Transmit};
 pub use id::{OwnerId, PollerId, SocketId};
+pub use message_flags::{ReceivedFlags, RecvFlags, SendFlags};
 pub use network::{
     AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, NeighborInfo,
     NeighborState, PacketType, ParseCidrError, ParseMacAddrError, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
-    Credentials, DatagramMeta, Descriptor, Domain, FastOpenOptions, IcmpFilter, Interest, IpOptions,
-    RawOptions, Ready, SendMeta, Shutdown, SockAddr, SocketInfo, SocketKind, SocketOption, SocketOptions,
-    SocketState, TcpOptions, UdpOptions, UnixAddr,
+    Credentials, DatagramMeta, Descriptor, Domain, ErrorOrigin, FastOpenOptions, IcmpFilter, Interest,
+    IpOptions, MtuDiscover, QueuedError, RawOptions, Ready, Received, SendMeta, Shutdown, SockAddr,
+    SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions, UnixAddr,
 };
 pub use socket::{OptionName, option_names};
 pub use stack::Stack;
@@ -160,7 +163,7 @@ pub use stats::{
 };
 pub use steering::Steering;
 pub use tcp::{CongestionState, TcpInfo};
-pub use tcp::{FastOpenKey, SendFlags, State as TcpState};
+pub use tcp::{FastOpenKey, State as TcpState};
 pub use time::Instant;
 pub use trace::{PacketAddresses, Passage, Traced, Verdict};
 

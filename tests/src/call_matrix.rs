@@ -8,9 +8,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use portolan::testing::TcpSegment;
-use portolan::{Config, Domain, Medium, Readiness, Shutdown, SocketOption};
+use portolan::{Config, Domain, Medium, Readiness, RecvFlags, SendFlags, Shutdown, SocketOption};
 
-use crate::host::{CallResult, Host, LinuxHost, host_addr, packet, peer_addr};
+use crate::host::{CallResult, Host, LinuxHost, Message, host_addr, packet, peer_addr};
 use crate::{RawPeer, tcp_segment};
 
 const LISTENER_PORT: u16 = 80;
@@ -39,6 +39,10 @@ pub enum State {
     Established,
     /// Data waits to be read.
     EstablishedUnread,
+    /// Data waits to be read, of which the third byte is urgent.
+    EstablishedUrgent,
+    /// Data waits to be read, and urgent data is announced behind it.
+    EstablishedUrgentAhead,
     /// The program has shut down its sending half.
     FinWait1,
     /// The program has shut down its sending half, and the peer has acknowledged that.
@@ -70,7 +74,7 @@ pub enum State {
 }
 
 /// All states.
-pub const STATES: [State; 22] = [
+pub const STATES: [State; 24] = [
     State::New,
     State::Bound,
     State::Listen,
@@ -79,6 +83,8 @@ pub const STATES: [State; 22] = [
     State::Refused,
     State::Established,
     State::EstablishedUnread,
+    State::EstablishedUrgent,
+    State::EstablishedUrgentAhead,
     State::FinWait1,
     State::FinWait2,
     State::Closing,
@@ -126,9 +132,33 @@ pub enum Call {
     PeerAddr,
     /// `poll`.
     Poll,
+    /// `recv` with MSG_PEEK, into buffers of two and of ten bytes.
+    Peek,
+    /// `recv` of at most ten bytes with MSG_PEEK and MSG_TRUNC.
+    PeekLen,
+    /// `recv` of at most two bytes with MSG_TRUNC.
+    Discard,
+    /// `recv` with MSG_OOB.
+    RecvOob,
+    /// `recv` with MSG_OOB and MSG_PEEK, into no buffer.
+    PeekOob,
+    /// `recv` with MSG_ERRQUEUE.
+    RecvError,
+    /// `send` of three bytes with MSG_OOB, in two slices.
+    SendOob,
+    /// `connect` to AF_UNSPEC.
+    Disconnect,
+    /// FIONREAD.
+    Unread,
+    /// SIOCOUTQ.
+    Unacknowledged,
+    /// SIOCOUTQNSD.
+    Unsent,
+    /// SIOCATMARK.
+    AtMark,
 }
 
-const CALLS: [Call; 14] = [
+const CALLS: [Call; 26] = [
     Call::Bind,
     Call::Listen,
     Call::Accept,
@@ -143,6 +173,18 @@ const CALLS: [Call; 14] = [
     Call::LocalAddr,
     Call::PeerAddr,
     Call::Poll,
+    Call::Peek,
+    Call::PeekLen,
+    Call::Discard,
+    Call::RecvOob,
+    Call::PeekOob,
+    Call::RecvError,
+    Call::SendOob,
+    Call::Disconnect,
+    Call::Unread,
+    Call::Unacknowledged,
+    Call::Unsent,
+    Call::AtMark,
 ];
 
 /// A state and two calls.
@@ -198,9 +240,10 @@ pub const RULES: &[Rule] = &[
                 case.state,
                 State::New | State::Bound | State::Listen | State::SynSent | State::Refused
             );
+            let is_fresh = is_fresh || case.calls[0] == Call::Disconnect;
             is_fresh
                 && case.has(&[Call::ShutdownRead, Call::ShutdownBoth])
-                && (linux[3].contains("peer-closed") || linux[1] == "0")
+                && (linux[3].contains("peer-closed") || linux[1].starts_with("0 "))
                 && !portolan[3].contains("peer-closed")
         },
     },
@@ -213,12 +256,23 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
-        why: "a socket whose attempt `shutdown` has ended is a new one on Linux; here the next `connect` makes it one",
+        why: "a socket that is disconnected, or whose attempt `shutdown` has ended, is a new one on Linux; here the next \
+              `connect` makes it one",
         explains: |case, _, portolan| {
             let is_listening_or_name = matches!(case.calls[1], Call::Listen | Call::LocalAddr);
             let is_shut =
                 matches!(case.calls[0], Call::ShutdownRead | Call::ShutdownWrite | Call::ShutdownBoth);
-            case.state == State::SynSent && is_shut && is_listening_or_name && portolan[0] == "ok"
+            let is_gone = (case.state == State::SynSent && is_shut) || case.calls[0] == Call::Disconnect;
+            is_gone && is_listening_or_name && portolan[0] == "ok"
+        },
+    },
+    Rule {
+        why: "a connection that has ended has nothing unacknowledged or unsent; Linux leaves the counters as they were",
+        explains: |case, _, portolan| {
+            let is_zero = |at: usize| {
+                matches!(case.calls[at], Call::Unacknowledged | Call::Unsent) && portolan[at] == "0"
+            };
+            is_zero(0) || is_zero(1)
         },
     },
     Rule {
@@ -372,6 +426,11 @@ impl Flow {
         if has_data {
             self.send(host, T::ACK | T::PSH, 5);
         }
+        match state {
+            State::EstablishedUrgent => self.send_urgent(host, 3),
+            State::EstablishedUrgentAhead => self.send_urgent(host, 8),
+            _ => {}
+        }
         if matches!(state, State::ResetInQueue | State::ResetInQueueUnread) {
             self.send(host, T::RST, 0);
         }
@@ -415,12 +474,22 @@ impl Flow {
     }
 
     fn send<H: Host>(&mut self, host: &mut H, flags: u8, len: u32) {
+        self.send_with(host, flags, len, 0);
+    }
+
+    /// Sends five bytes, and an urgent pointer to the byte after the urgent one.
+    fn send_urgent<H: Host>(&mut self, host: &mut H, pointer: u16) {
+        self.send_with(host, TcpSegment::ACK | TcpSegment::URG, 5, pointer);
+    }
+
+    fn send_with<H: Host>(&mut self, host: &mut H, flags: u8, len: u32, urgent: u16) {
         let segment = TcpSegment {
             seq: self.nxt,
             ack: if flags & TcpSegment::ACK != 0 { self.ack } else { 0 },
             flags,
             window: 60_000,
-            payload: vec![1; len as usize],
+            urgent,
+            payload: (1..=len as u8).collect(),
             ..TcpSegment::new(self.peer_port, self.host_port)
         };
         let takes = flags & (TcpSegment::SYN | TcpSegment::FIN);
@@ -443,6 +512,10 @@ impl Flow {
     fn call<H: Host>(&self, host: &mut H, socket: H::Descriptor, call: Call) -> String {
         let told = |result: CallResult<()>| told(result.map(|()| "ok".into()));
         let bytes = |result: CallResult<usize>| told_bytes(result);
+        let message = |result: CallResult<Message>| {
+            let text = |Message { len, data, flags, .. }: Message| format!("{len} {data:?} {flags:?}");
+            result.map_or_else(Into::into, text)
+        };
         match call {
             Call::Bind => told(host.bind(socket, (host_addr(self.domain), 0).into())),
             Call::Listen => told(host.listen(socket, 5)),
@@ -450,7 +523,7 @@ impl Flow {
             Call::Connect => told(host.connect(socket, (peer_addr(self.domain), self.peer_port).into())),
             Call::Send => bytes(host.send(socket, b"abc")),
             Call::SendNothing => bytes(host.send(socket, b"")),
-            Call::Recv => bytes(host.recv(socket, &mut [0; 10])),
+            Call::Recv => message(host.recv_message(socket, &[10], RecvFlags::NONE)),
             Call::ShutdownRead => told(host.shutdown(socket, Shutdown::Read)),
             Call::ShutdownWrite => told(host.shutdown(socket, Shutdown::Write)),
             Call::ShutdownBoth => told(host.shutdown(socket, Shutdown::Both)),
@@ -464,6 +537,18 @@ impl Flow {
                 Ok(readiness) => told_readiness(readiness),
                 Err(error) => error.into(),
             },
+            Call::Peek => message(host.recv_message(socket, &[2, 10], RecvFlags::PEEK)),
+            Call::PeekLen => message(host.recv_message(socket, &[10], RecvFlags::PEEK | RecvFlags::TRUNCATE)),
+            Call::Discard => message(host.recv_message(socket, &[2], RecvFlags::TRUNCATE)),
+            Call::RecvOob => message(host.recv_message(socket, &[1], RecvFlags::OOB)),
+            Call::PeekOob => message(host.recv_message(socket, &[], RecvFlags::OOB | RecvFlags::PEEK)),
+            Call::RecvError => message(host.recv_message(socket, &[10], RecvFlags::ERROR_QUEUE)),
+            Call::SendOob => bytes(host.send_message(socket, &[b"a", b"bc"], None, SendFlags::OOB)),
+            Call::Disconnect => told(host.disconnect(socket)),
+            Call::Unread => bytes(host.unread_bytes(socket)),
+            Call::Unacknowledged => bytes(host.unacknowledged_bytes(socket)),
+            Call::Unsent => bytes(host.unsent_bytes(socket)),
+            Call::AtMark => host.at_mark(socket).map_or_else(Into::into, |is_at_mark| is_at_mark.to_string()),
         }
     }
 

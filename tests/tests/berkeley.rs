@@ -188,16 +188,26 @@ fn a_host_that_is_not_there_is_unreachable_and_one_behind_a_dead_link_times_out(
     assert!(matches!(error, Error::TimedOut | Error::HostUnreachable), "{error:?}");
 }
 
-/// Each datagram is a record, and none waits for another.
+/// Each datagram is a record; with MSG_MORE it is not complete.
 #[test]
 fn more_and_end_of_record_of_datagrams() {
     for domain in BOTH {
         let (mut pair, a, b, to) = bound_datagrams(domain);
         let now = pair.now();
         pair.a.stack.connect(now, a, to).unwrap();
-        assert_eq!(pair.a.stack.send_with(now, a, b"x", SendFlags::MORE), Err(Error::NotSupported));
         assert_eq!(pair.a.stack.send_with(now, a, b"x", SendFlags::END_OF_RECORD), Ok(1));
         assert!(pair.drive(MINUTE, |pair| pair.b.stack.readiness(b).unwrap().readable));
+        let now = pair.now();
+        let mut buf = [0; 9];
+        assert_eq!(pair.b.stack.recv(now, b, &mut buf), Ok(1));
+        // The data of several calls is one datagram, to the address of the first call.
+        assert_eq!(pair.a.stack.send_with(now, a, b"on", SendFlags::MORE), Ok(2));
+        assert_eq!(pair.a.stack.send_with(now, a, b"ly ", SendFlags::MORE), Ok(3));
+        assert_eq!(pair.a.stack.send_with(now, a, b"one", SendFlags::NONE), Ok(3));
+        assert!(pair.drive(MINUTE, |pair| pair.b.stack.readiness(b).unwrap().readable));
+        let now = pair.now();
+        assert_eq!(pair.b.stack.recv(now, b, &mut buf), Ok(8));
+        assert_eq!(&buf[..8], b"only one");
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portolan::testing::{Fault, PacketBuilder, TcpSegment};
-use portolan::{Cidr, Config, Descriptor, Domain, DropReason, Error, SocketKind, SocketOption};
+use portolan::{Cidr, Config, Descriptor, Domain, DropReason, Error, RecvFlags, SocketKind, SocketOption};
 use portolan_tests::{RawConnection, RawPeer, by_family};
 
 const SYN_ACK: u8 = TcpSegment::SYN | TcpSegment::ACK;
@@ -421,8 +421,9 @@ fn urgent_data_is_told_and_marked() {
         let mut data = [0; 16];
         assert_eq!(peer.stack.recv(peer.now, server, &mut data), Ok(5));
         assert_eq!(peer.stack.at_mark(server), Ok(true));
-        let oob = peer.stack.recv_oob(peer.now, server);
-        assert_eq!(oob, if inline { Err(Error::InvalidArgument) } else { Ok(b't') });
+        let mut byte = [0];
+        let oob = peer.stack.recv_with(peer.now, server, &mut byte, RecvFlags::OOB);
+        assert_eq!(oob.map(|_| byte[0]), if inline { Err(Error::InvalidArgument) } else { Ok(b't') });
         let rest: &[u8] = if inline { b"t, not" } else { b", not" };
         assert_eq!(peer.stack.recv(peer.now, server, &mut data), Ok(rest.len()));
         assert_eq!(&data[..rest.len()], rest);

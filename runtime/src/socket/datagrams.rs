@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use portolan::{DatagramMeta, Instant, Owner, SendMeta};
+use portolan::{DatagramMeta, Instant, Owner, QueuedError, SendFlags, SendMeta};
 
 use crate::engine::waiters::Direction;
 use crate::policy::COPY_BELOW;
@@ -30,7 +30,7 @@ impl Socket {
 
     /// After an error of a receive: the metadata with which a socket that may wait returns nothing,
     /// because reading was shut down. Linux does that, and otherwise returns EAGAIN.
-    fn end_of(
+    pub(super) fn end_of(
         &self,
         owner: &Owner<'_>,
         now: Instant,
@@ -103,6 +103,29 @@ impl Socket {
             (0, None) => sent.map(|()| 0),
             (count, _) => Ok(count),
         }
+    }
+
+    /// Sends the data of several slices as one datagram, with flags.
+    pub(crate) fn send_message(
+        &self,
+        data: &[IoSlice<'_>],
+        meta: &SendMeta,
+        flags: SendFlags,
+    ) -> io::Result<usize> {
+        let slices: Vec<&[u8]> = data.iter().map(|slice| &slice[..]).collect();
+        let d = self.descriptor;
+        let sent = match flags.contains(SendFlags::DONT_WAIT) {
+            true => self.call(|stack, now, d| stack.send_message(now, d, &slices, meta, flags)),
+            false => self.call_blocking(Direction::Write, |core, now| {
+                core.owner_of(d)?.send_message(now, d, &slices, meta, flags)
+            }),
+        };
+        self.explained_to(meta, sent)
+    }
+
+    /// Takes the next error of the error queue. It never waits.
+    pub(crate) fn recv_error(&self) -> io::Result<(QueuedError, Bytes)> {
+        self.call(|stack, _, d| stack.recv_error(d))
     }
 
     /// Copies the next datagram with the lock held, because it stays in the queue.

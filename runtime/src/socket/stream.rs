@@ -1,10 +1,10 @@
 //! Sending and receiving on a stream, without a copy while the lock is held.
 
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::PoisonError;
 
 use bytes::{Buf, Bytes};
-use portolan::{Descriptor, Instant, SendFlags, SocketId};
+use portolan::{Descriptor, Instant, Received, RecvFlags, SendFlags, SocketId};
 use smallvec::SmallVec;
 
 use crate::engine::core::EngineCore;
@@ -23,8 +23,7 @@ impl Socket {
         if buf.is_empty() {
             return Ok(0);
         }
-        let (d, id, len) = (self.descriptor, self.id, buf.len());
-        let slices = self.receive(len, |core, now| take_slices(core, now, (d, id), len))?;
+        let slices = self.read_at_most(buf.len())?;
         let mut filled = 0;
         for slice in slices {
             // `take_slices` takes at most `buf.len()` bytes in total.
@@ -32,6 +31,108 @@ impl Socket {
             filled += slice.len();
         }
         Ok(filled)
+    }
+
+    /// Like [`read`](Socket::read), into several buffers.
+    pub(crate) fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        if len == 0 {
+            return Ok(0);
+        }
+        let slices = self.read_at_most(len)?;
+        let mut bytes = slices.iter().flat_map(|slice| slice.iter().copied());
+        for buf in bufs {
+            for (place, byte) in buf.iter_mut().zip(&mut bytes) {
+                *place = byte;
+            }
+        }
+        Ok(slices.iter().map(Bytes::len).sum())
+    }
+
+    fn read_at_most(&self, len: usize) -> io::Result<Slices> {
+        let (d, id) = (self.descriptor, self.id);
+        self.receive(len, |core, now| take_slices(core, now, (d, id), len))
+    }
+
+    /// Reads from a stream with flags. With MSG_WAITALL it waits until the buffer is full, the
+    /// stream ends, or there is an error, which the next call returns if there was data before it.
+    pub(crate) fn recv_with(&self, buf: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+        let waits_for_all = flags.contains(RecvFlags::WAIT_ALL) && !flags.contains(RecvFlags::DONT_WAIT);
+        if flags.bits() & !(RecvFlags::WAIT_ALL | RecvFlags::DONT_WAIT).bits() != 0 || !waits_for_all {
+            let wanted = if waits_for_all && flags.contains(RecvFlags::PEEK) { buf.len() } else { 0 };
+            return self.recv_message(&mut [buf], flags, wanted).map(|received| received.len);
+        }
+        let slices = self.read_all(buf.len())?;
+        let mut filled = 0;
+        for slice in slices {
+            buf[filled..filled + slice.len()].copy_from_slice(&slice);
+            filled += slice.len();
+        }
+        Ok(filled)
+    }
+
+    /// Takes `len` bytes, or fewer if the stream ends, an error comes or the time is over before.
+    fn read_all(&self, len: usize) -> io::Result<Slices> {
+        let (d, id) = (self.descriptor, self.id);
+        let (mut slices, mut filled) = (Slices::new(), 0);
+        let waited = self.call_blocking(Direction::Read, |core, now| {
+            while filled < len {
+                match take_slices(core, now, (d, id), len - filled) {
+                    Ok(more) if more.is_empty() => return Ok(()),
+                    Ok(more) => {
+                        filled += more.iter().map(Bytes::len).sum::<usize>();
+                        slices.extend(more);
+                    }
+                    Err(error) if filled == 0 || error == portolan::Error::WouldBlock => return Err(error),
+                    Err(error) => {
+                        // The stack reports an error once. It is kept for the next call, because
+                        // this one has data to return.
+                        if let Some(waiters) = core.waiters.of(id) {
+                            waiters.extras().deferred_error = Some(error);
+                        }
+                        return Ok(());
+                    }
+                }
+                if core.owner_of(d)?.at_mark(d)? {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        });
+        match waited {
+            Err(error) if filled == 0 => Err(error),
+            _ => Ok(slices),
+        }
+    }
+
+    /// Receives into several buffers, with flags and metadata, as soon as `wanted` bytes are there
+    /// or no more will come. It copies with the lock held. Urgent data and errors of the error
+    /// queue are not waited for.
+    pub(crate) fn recv_message(
+        &self,
+        bufs: &mut [&mut [u8]],
+        flags: RecvFlags,
+        wanted: usize,
+    ) -> io::Result<Received> {
+        let never_waits = RecvFlags::DONT_WAIT | RecvFlags::OOB | RecvFlags::ERROR_QUEUE;
+        if flags.bits() & never_waits.bits() != 0 {
+            return self.call(|stack, now, d| stack.recv_message(now, d, bufs, flags));
+        }
+        self.call_blocking(Direction::Read, |core, now| {
+            take_deferred_error(core, self.id)?;
+            let mut owner = core.owner_of(self.descriptor)?;
+            if wanted > 0 && owner.unread_bytes(self.descriptor)? < wanted {
+                let readiness = owner.readiness(self.descriptor)?;
+                if !readiness.peer_closed && !readiness.error {
+                    return Err(portolan::Error::WouldBlock);
+                }
+            }
+            owner.recv_message(now, self.descriptor, bufs, flags).or_else(|error| {
+                let mut end = Received::default();
+                end.meta = Some(self.end_of(&owner, now, error)?);
+                Ok(end)
+            })
+        })
     }
 
     /// Takes one slice of a stream's receive queue.
@@ -127,14 +228,11 @@ impl Socket {
         }
     }
 
-    pub(crate) fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
-        self.call_blocking(Direction::Write, |core, now| {
-            core.owner_of(self.descriptor)?.send_oob(now, self.descriptor, data)
-        })
-    }
-
     pub(crate) fn send_with(&self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
         let d = self.descriptor;
+        if flags.contains(SendFlags::DONT_WAIT) {
+            return self.call(|stack, now, d| stack.send_with(now, d, data, flags));
+        }
         self.call_blocking(Direction::Write, |core, now| core.owner_of(d)?.send_with(now, d, data, flags))
     }
 

@@ -12,7 +12,7 @@ use crate::frame::{HeaderBuf, Payload};
 use crate::interface_id::InterfaceId;
 use crate::ip::checksum::{internet_checksum_of, transport_checksum};
 use crate::ip::refusal::IcmpError;
-use crate::ip::{ipv4, ipv6, protocol, read_u8, read_u16, read_u32};
+use crate::ip::{ipv4, ipv6, protocol, read_u8, read_u32};
 
 /// RFC 1812 §4.3.2.3: an error quotes as much of the packet as fits into this many bytes, IP header
 /// included.
@@ -72,7 +72,8 @@ impl IcmpError {
 
 /// Reads a received error whose checksum was verified: what happened to which packet. The caller
 /// checks that the packet was ours; `local` is the packet's source.
-pub(crate) fn parse(iface: InterfaceId, message: &Bytes, is_v4: bool) -> Result<NetworkError, DropReason> {
+pub(crate) fn parse(iface: InterfaceId, src: IpAddr, message: &Bytes) -> Result<NetworkError, DropReason> {
+    let is_v4 = src.is_ipv4();
     let about = message.slice(HEADER_LEN.min(message.len())..);
     let quote = Quote::parse(&about).ok_or(DropReason::BadIcmp)?;
     // RFC 792 quotes at least 8 bytes of the transport header: the ports, and TCP's sequence
@@ -85,12 +86,11 @@ pub(crate) fn parse(iface: InterfaceId, message: &Bytes, is_v4: bool) -> Result<
     }
     let kind = read_u8(message, 0).ok_or(DropReason::BadIcmp)?;
     let code = read_u8(message, 1).ok_or(DropReason::BadIcmp)?;
-    let kind = if is_v4 {
-        let mtu = read_u16(message, 6).map_or(0, usize::from);
-        kind_v4(kind, code, mtu, quote.total_len)
+    let word = read_u32(message, 4).unwrap_or(0);
+    let meaning = if is_v4 {
+        kind_v4(kind, code, (word & 0xffff) as usize, quote.total_len)
     } else {
-        let mtu = read_u32(message, 4).map_or(0, |mtu| mtu as usize);
-        kind_v6(kind, code, mtu)
+        kind_v6(kind, code, word as usize)
     };
     Ok(NetworkError {
         iface: Some(iface),
@@ -98,7 +98,15 @@ pub(crate) fn parse(iface: InterfaceId, message: &Bytes, is_v4: bool) -> Result<
         remote: quote.dst,
         protocol: quote.protocol,
         transport: about.slice(quote.transport_at..),
-        kind: kind.ok_or(DropReason::UnknownIcmp)?,
+        kind: meaning.ok_or(DropReason::UnknownIcmp)?,
+        offender: src,
+        message: (kind, code),
+        info: match (is_v4, kind, code) {
+            (true, 3, 4) => word & 0xffff,
+            (true, 12, _) => word >> 24,
+            (true, ..) => 0,
+            (false, ..) => word,
+        },
     })
 }
 
@@ -173,6 +181,10 @@ mod tests {
         ("fd00::2".parse().unwrap(), "fd00::1".parse().unwrap(), packet.into())
     }
 
+    fn parse(message: &Bytes, is_v4: bool) -> Result<NetworkError, DropReason> {
+        super::parse(InterfaceId(0), sample(is_v4, 60).0, message)
+    }
+
     fn emit(error: IcmpError, is_v4: bool, len: usize) -> Bytes {
         let (src, dst, about) = sample(is_v4, len);
         let (header, payload) = error.emit(src, dst, &about);
@@ -213,7 +225,7 @@ mod tests {
             let bytes = emit(error, true, 60);
             let other = etherparse::Icmpv4Slice::from_slice(&bytes).unwrap();
             assert_eq!(other.icmp_type().calc_checksum(other.payload()), other.checksum());
-            let parsed = super::parse(InterfaceId(0), &bytes, true).unwrap();
+            let parsed = parse(&bytes, true).unwrap();
             assert_eq!((parsed.kind, parsed.protocol, parsed.transport.len()), (kind_v4, 17, 40));
             assert_eq!(parsed.local, "10.0.0.1".parse::<IpAddr>().unwrap());
 
@@ -225,7 +237,7 @@ mod tests {
                 IpAddr::V4(_) => unreachable!("the sample is IPv6"),
             };
             assert!(other.is_checksum_valid(octets(src), octets(dst)));
-            let parsed = super::parse(InterfaceId(0), &bytes, false).unwrap();
+            let parsed = parse(&bytes, false).unwrap();
             assert_eq!((parsed.kind, parsed.protocol, parsed.transport.len()), (kind_v6, 17, 40));
             assert_eq!(parsed.remote, "fd00::2".parse::<IpAddr>().unwrap());
         }
@@ -243,7 +255,7 @@ mod tests {
         let too_big = |kind: u8, code: u8, rest: [u8; 4], is_v4: bool| {
             let (_, _, about) = sample(is_v4, 1500);
             let message = [&[kind, code, 0, 0][..], &rest, &about].concat();
-            super::parse(InterfaceId(0), &message.into(), is_v4).unwrap().kind
+            parse(&message.into(), is_v4).unwrap().kind
         };
         let mtu = |mtu| NetworkErrorKind::PacketTooBig { mtu };
         assert_eq!(too_big(3, 4, [0, 0, 0x05, 0x78], true), mtu(1400));
@@ -313,22 +325,16 @@ mod tests {
     fn hostile_errors_are_refused() {
         let good = emit(IcmpError::PortUnreachable, true, 60);
         // Less than 8 bytes of the transport header, the other family, no quote.
-        assert_eq!(
-            super::parse(InterfaceId(0), &good.slice(..8 + 20 + 7), true).err(),
-            Some(DropReason::BadIcmp)
-        );
-        assert_eq!(super::parse(InterfaceId(0), &good, false).err(), Some(DropReason::BadIcmp));
-        assert_eq!(super::parse(InterfaceId(0), &good.slice(..8), true).err(), Some(DropReason::BadIcmp));
-        assert_eq!(super::parse(InterfaceId(0), &Bytes::new(), true).err(), Some(DropReason::BadIcmp));
+        assert_eq!(parse(&good.slice(..8 + 20 + 7), true).err(), Some(DropReason::BadIcmp));
+        assert_eq!(parse(&good, false).err(), Some(DropReason::BadIcmp));
+        assert_eq!(parse(&good.slice(..8), true).err(), Some(DropReason::BadIcmp));
+        assert_eq!(parse(&Bytes::new(), true).err(), Some(DropReason::BadIcmp));
         let mut code = good.to_vec();
         code[1] = 16;
-        assert_eq!(super::parse(InterfaceId(0), &code.into(), true).err(), Some(DropReason::UnknownIcmp));
+        assert_eq!(parse(&code.into(), true).err(), Some(DropReason::UnknownIcmp));
         // An error about a fragment that is not the first.
         let mut later: Vec<u8> = good.to_vec();
         later[8 + 7] = 1;
-        assert_eq!(
-            super::parse(InterfaceId(0), &later.into(), true).err(),
-            Some(DropReason::UnmatchedIcmpError)
-        );
+        assert_eq!(parse(&later.into(), true).err(), Some(DropReason::UnmatchedIcmpError));
     }
 }

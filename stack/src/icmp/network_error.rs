@@ -18,6 +18,12 @@ pub(crate) struct NetworkError {
     /// The start of the packet's transport header; at least 8 bytes.
     pub(crate) transport: Bytes,
     pub(crate) kind: NetworkErrorKind,
+    /// The sender of the ICMP message; our own address if our own network layer found the error.
+    pub(crate) offender: IpAddr,
+    /// Type and code of the ICMP message.
+    pub(crate) message: (u8, u8),
+    /// The MTU or the pointer in the ICMP message; otherwise 0 (`ee_info`).
+    pub(crate) info: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,26 @@ pub(crate) enum MtuDiscovery {
     /// We do not fragment them: the transport makes no packets that are too long. Routers may
     /// fragment them only if the path MTU is smaller than the smallest packets that we make.
     Do,
+    /// IP_PMTUDISC_DO of datagrams: nobody may fragment them.
+    Never,
+    /// As `Never`, but the MTU of the link counts, not that of the path.
+    Probe,
+    /// We do not fragment packets that fit the link, and routers may.
+    Interface,
+    /// We fragment packets that do not fit the link, and routers may fragment all.
+    Omit,
+}
+
+impl MtuDiscovery {
+    /// Whether only the MTU of the link counts, not that of the path.
+    pub(crate) fn ignores_path(self) -> bool {
+        matches!(self, MtuDiscovery::Probe | MtuDiscovery::Interface | MtuDiscovery::Omit)
+    }
+
+    /// Whether packets that are too long are refused.
+    pub(crate) fn refuses(self) -> bool {
+        matches!(self, MtuDiscovery::Do | MtuDiscovery::Never | MtuDiscovery::Probe | MtuDiscovery::Interface)
+    }
 }
 
 /// How a transport's packet is to be sent.

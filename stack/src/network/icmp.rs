@@ -82,7 +82,7 @@ impl Network {
                 return IcmpOutcome::Done;
             }
             MessageClass::Error => {
-                match errors::parse(datagram.iface, &datagram.share_transport(), datagram.src.is_ipv4()) {
+                match errors::parse(datagram.iface, datagram.src, &datagram.share_transport()) {
                     Ok(error) if self.is_local(error.local) => return IcmpOutcome::Error(Box::new(error)),
                     Ok(_) => DropReason::UnmatchedIcmpError,
                     Err(reason) => reason,

@@ -28,7 +28,7 @@ const MAX_JOINED_LEN: usize = ipv6::MAX_PACKET_LEN;
 
 /// A packet whose header and addresses were checked. It borrows the header, because moving two
 /// addresses costs more than reading them.
-struct Received<'a> {
+struct ReceivedPacket<'a> {
     header: &'a IpHeader,
     cast: Cast,
     /// The packet without link padding.
@@ -123,7 +123,7 @@ impl Network {
             Admission::Forward => return Err(DropReason::NotForUs),
             Admission::Drop(reason) => return Err(reason),
         };
-        let received = Received { header, cast, packet: &packet };
+        let received = ReceivedPacket { header, cast, packet: &packet };
         let chain = match chain_of(&received) {
             Ok(chain) => chain,
             Err(refusal) => return Err(self.refuse(ctx, arrival, &received, refusal)),
@@ -143,7 +143,7 @@ impl Network {
         if self.share.as_ref().is_some_and(|share| !share.acts_on(&packet)) {
             return Err(DropReason::OtherStack);
         }
-        let received = Received { header, cast, packet: &packet };
+        let received = ReceivedPacket { header, cast, packet: &packet };
         match chain_of(&received) {
             Ok(chain) if chain.fragment.is_none() => {
                 // RFC 6980 §5: fragmented NDP messages are ignored.
@@ -166,11 +166,11 @@ impl Network {
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,
-        received: &Received<'_>,
+        received: &ReceivedPacket<'_>,
         chain: Chain,
         fragment: Fragment,
     ) -> Result<Option<(Bytes, Cast)>, DropReason> {
-        let &Received { header, cast, packet } = received;
+        let &ReceivedPacket { header, cast, packet } = received;
         let at = chain.offset.min(packet.len());
         let piece = Piece {
             header: packet.slice(..at),
@@ -225,7 +225,7 @@ impl Network {
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,
-        received: &Received<'_>,
+        received: &ReceivedPacket<'_>,
         refusal: Refusal,
     ) -> DropReason {
         // Every stack got the fragment, so only one of several reports it.
@@ -334,7 +334,7 @@ fn parse_ip(bytes: &[u8], is_v4: bool) -> Result<IpHeader, DropReason> {
 }
 
 /// Checks the options or extension headers of a packet and finds what follows.
-fn chain_of(received: &Received<'_>) -> Result<Chain, Refusal> {
+fn chain_of(received: &ReceivedPacket<'_>) -> Result<Chain, Refusal> {
     let header = received.header;
     if header.src.is_ipv6() {
         return extension::walk(received.packet, header.dst.is_multicast());

@@ -48,15 +48,19 @@ impl Network {
         if ip.len() + len > ip.max_packet_len() {
             return Err(Error::MessageTooLong);
         }
-        let PathMtu { mtu, needs_fragments } = self.path_mtu_of(ctx.now, meta.dst, path);
+        let PathMtu { mtu, needs_fragments } = match meta.mtu_discovery.ignores_path() {
+            true => PathMtu { mtu: self.link_mtu_of(path), needs_fragments: false },
+            false => self.path_mtu_of(ctx.now, meta.dst, path),
+        };
         let longest = meta.run.map_or(len, |run| len.min(header.len() + usize::from(run.len)));
         let fits = ip.len() + longest <= mtu;
         match &mut ip {
             OutgoingHeader::V4(fields) => {
                 fields.dont_fragment = match meta.mtu_discovery {
-                    MtuDiscovery::Dont => false,
+                    MtuDiscovery::Dont | MtuDiscovery::Interface | MtuDiscovery::Omit => false,
                     MtuDiscovery::Want => fits && !needs_fragments,
                     MtuDiscovery::Do => !needs_fragments,
+                    MtuDiscovery::Never | MtuDiscovery::Probe => true,
                 }
             }
             OutgoingHeader::V6(fields) => {
@@ -72,7 +76,7 @@ impl Network {
             return Ok(None);
         };
         if !fits {
-            if meta.mtu_discovery == MtuDiscovery::Do {
+            if meta.mtu_discovery.refuses() {
                 return Err(Error::MessageTooLong);
             }
             fill_checksum(&meta, &mut header, &payload);

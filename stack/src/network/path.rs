@@ -84,6 +84,14 @@ impl Network {
         self.path(dst, iface).map(|_| ())
     }
 
+    /// ENETUNREACH if the way to this destination leads through a gateway.
+    pub(crate) fn check_on_link(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<()> {
+        match self.path(dst, iface)? {
+            RoutingDecision::Link(hop) if hop.next != dst => Err(Error::NetworkUnreachable),
+            _ => Ok(()),
+        }
+    }
+
     /// The interface that a packet to `dst` must leave through, if the scope of its address or the
     /// sender names one. ENODEV if that interface does not exist; EINVAL if the two name different
     /// ones.

@@ -329,5 +329,8 @@ fn host_unreachable(iface: InterfaceId, packet: &IpPacket) -> Option<NetworkErro
         protocol: quote.protocol,
         transport: transport.freeze(),
         kind: NetworkErrorKind::HostUnreachable,
+        offender: quote.src,
+        message: if quote.src.is_ipv4() { (3, 1) } else { (1, 3) },
+        info: 0,
     })
 }

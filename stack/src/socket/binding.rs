@@ -42,10 +42,13 @@ impl Common {
         any: BoundAddr,
         groups: Groups,
     ) -> Result<Bound> {
-        if self.record(id)?.bound().is_some() {
+        let wanted = self.resolve_binding(network, id, addr, any, groups);
+        let socket = self.record(id)?;
+        // Linux compares the address first only over IPv4 (inet_bind, inet6_bind).
+        if socket.bound().is_some() && (wanted.is_ok() || socket.domain == Domain::V6) {
             return Err(Error::InvalidArgument);
         }
-        self.resolve_binding(network, id, addr, any, groups)
+        wanted
     }
 
     /// Like [`choose_binding`](Common::choose_binding), whether or not the socket has one.
@@ -76,7 +79,7 @@ impl Common {
         if is_link_local(endpoint.addr) && scope == 0 {
             return Err(Error::InvalidArgument);
         }
-        Ok(Bound { addr, port: endpoint.port, scope })
+        Ok(Bound { addr, port: endpoint.port, scope, names_port: endpoint.port != 0 })
     }
 }
 

@@ -6,7 +6,7 @@ use super::binding::{Groups, bind_port};
 use super::common::Env;
 use super::message::SendMeta;
 use super::options::SocketOption;
-use super::scope::{Bound, loopback_if_unspecified};
+use super::scope::{Bound, loopback_if_unspecified, present};
 use crate::config::Config;
 use crate::demux::{BoundTable, FourTuple};
 use crate::error::{Error, Result};
@@ -62,6 +62,26 @@ impl BoundPorts {
         self.bound.remove(addr, port, id);
     }
 
+    /// The socket has no peer any more. As on Linux it keeps a port that its program has named, and
+    /// gives any other back. `was_hidden`: its binding was taken out of the look-up.
+    pub(super) fn on_disconnect(&mut self, env: &mut Env<'_>, id: SocketId, was_hidden: bool) -> Result<()> {
+        let socket = env.common.record_mut(id)?;
+        let reuse_port = socket.options.reuse_port;
+        match socket.bound() {
+            Some(bound) if !bound.names_port => {
+                socket.take_bound();
+                if was_hidden {
+                    self.ports.unbind(bound.port, id);
+                } else {
+                    self.release(id, bound);
+                }
+            }
+            Some(Bound { addr, port, .. }) if was_hidden => self.bound.insert(addr, port, id, reuse_port),
+            _ => {}
+        }
+        Ok(())
+    }
+
     pub(super) fn release(&mut self, id: SocketId, bound: Bound) {
         self.hide(id, bound);
         self.ports.unbind(bound.port, id);
@@ -81,14 +101,15 @@ impl BoundPorts {
         Ok(())
     }
 
-    /// The addresses of a datagram that a program sends with this metadata. Returns the pending
-    /// error, EPIPE, EDESTADDRREQ, EINVAL or EACCES if the socket cannot send it.
+    /// The addresses of a datagram that a program sends with this metadata. EDESTADDRREQ, EINVAL,
+    /// EAFNOSUPPORT, ENETUNREACH or EACCES.
     #[inline]
     pub(super) fn flow_of(&mut self, env: &mut Env<'_>, id: SocketId, meta: &SendMeta) -> Result<FourTuple> {
         if meta.hop_limit == Some(0) {
             return Err(Error::InvalidArgument);
         }
-        let flow = match (meta.peer, env.common.check_sender(id)?) {
+        let connected = env.common.record_mut(id)?.datagrams_mut()?.connected;
+        let flow = match (meta.peer, connected) {
             (None, None) => return Err(Error::DestinationRequired),
             (None, Some(connected)) if meta.names_way() => {
                 let FourTuple { remote, scope, .. } = connected;
@@ -111,6 +132,9 @@ impl BoundPorts {
         meta: &SendMeta,
     ) -> Result<FourTuple> {
         let socket = env.common.record(id)?;
+        let is_dual_stack = self.rules.is_dual_stack && !socket.options.ip.v6_only;
+        // As on Linux such a socket takes IPv4 addresses as they are, too.
+        let to = if is_dual_stack { present(socket.domain, to) } else { to };
         let (mut remote, scope) = socket.accept_addr(to)?;
         if !self.rules.peers_have_ports {
             remote.port = 0;
@@ -120,7 +144,7 @@ impl BoundPorts {
         remote.addr = loopback_if_unspecified(remote.addr);
         if socket.bound().is_none() {
             let any = socket.any_addr(self.rules.is_dual_stack);
-            self.bind_to(env, id, Bound { addr: any, port: 0, scope: 0 })?;
+            self.bind_to(env, id, Bound { addr: any, port: 0, scope: 0, names_port: false })?;
         }
         env.common.flow_to(env.network, id, remote, scope, connected, meta)
     }

@@ -335,6 +335,13 @@ impl Common {
         None
     }
 
+    /// Copies the data that a receive would return, and leaves them in the queue.
+    pub(crate) fn peek(&mut self, id: SocketId, buf: &mut [u8]) -> Result<usize> {
+        let peeked = self.record_mut(id)?.protocol.state_mut().peek(buf);
+        self.note_readiness(id, Wakeup::NONE);
+        peeked
+    }
+
     /// SO_ERROR: takes the pending error.
     pub(crate) fn take_error(&mut self, id: SocketId) -> Result<Option<Error>> {
         let error = self.record_mut(id)?.protocol.state_mut().take_error();
@@ -350,6 +357,9 @@ impl Common {
             return Err(Error::InvalidArgument);
         }
         socket.options.set(ctx.config, option)?;
+        if option == SocketOption::ReceiveErrors(false) {
+            self.forget_queued_errors(id);
+        }
         self.settle(id, Wakeup::NONE);
         Ok(())
     }

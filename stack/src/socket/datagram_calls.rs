@@ -1,15 +1,18 @@
 //! The queues of datagram sockets: calls and packets, whatever the protocol.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use bytes::Bytes;
 
 use super::common::{Common, Env, TransmitOutcome};
-use super::datagram_queue::{DatagramQueue, OVERHEAD_BYTES, OutgoingDatagram, ReceivedDatagram, copy_prefix};
+use super::datagram_queue::{
+    CorkedDatagram, DatagramQueue, OVERHEAD_BYTES, OutgoingDatagram, ReceivedDatagram, copy_into,
+};
 use super::kind::Shutdown;
-use super::message::{DatagramMeta, SendMeta};
-use super::options::IpFields;
+use super::message::{DatagramMeta, Received, SendMeta, copy_flags};
+use super::options::{IpFields, MtuDiscover};
 use super::record::Socket;
 use super::scope::{flow_scope, iface_of, scope_id};
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
@@ -18,7 +21,8 @@ use crate::error::{Error, Result};
 use crate::event::Wakeup;
 use crate::frame::{HeaderBuf, Payload};
 use crate::id::SocketId;
-use crate::network::{IpMeta, MtuDiscovery, Network};
+use crate::message_flags::{RecvFlags, SendFlags};
+use crate::network::{IpMeta, Network};
 use crate::offload::Segments;
 use crate::time::Instant;
 
@@ -78,11 +82,36 @@ impl Common {
         Ok(count)
     }
 
+    /// Receives into several buffers, with flags.
+    pub(super) fn receive_datagram_with(
+        &mut self,
+        id: SocketId,
+        bufs: &mut [&mut [u8]],
+        flags: RecvFlags,
+    ) -> Result<Received> {
+        if flags.contains(RecvFlags::ERROR_QUEUE) {
+            return self.receive_queued_error(id, bufs);
+        }
+        let mut copy = |data: &Bytes, meta: DatagramMeta| {
+            let copied = copy_into(data, bufs);
+            let len = if flags.contains(RecvFlags::TRUNCATE) { data.len() } else { copied };
+            Received { len, flags: copy_flags(copied, data.len()), meta: Some(meta), error: None }
+        };
+        if !flags.contains(RecvFlags::PEEK) {
+            return self.receive_datagram(id, |received| copy(&received.data, received.meta));
+        }
+        let front = self.record_mut(id)?.datagrams_mut()?.front();
+        let peeked = front.map(|received| copy(&received.data, received.meta));
+        self.note_readiness(id, Wakeup::NONE);
+        peeked
+    }
+
     /// Copies the beginning of the next datagram without removing it, and returns its metadata.
-    pub(crate) fn peek_datagram(&self, id: SocketId, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
-        let datagrams = self.record(id)?.protocol.datagrams().ok_or(Error::NotSupported)?;
-        let received = datagrams.front()?;
-        Ok((copy_prefix(&received.data, buf), received.meta))
+    pub(crate) fn peek_datagram(&mut self, id: SocketId, buf: &mut [u8]) -> Result<(usize, DatagramMeta)> {
+        // A stream has no datagrams.
+        self.record_mut(id)?.datagrams_mut()?;
+        let received = self.receive_datagram_with(id, &mut [buf], RecvFlags::PEEK)?;
+        Ok((received.len, received.meta.ok_or(Error::NotConnected)?))
     }
 
     /// The metadata with which a blocking receive returns nothing, because reading was shut down
@@ -120,6 +149,7 @@ impl Common {
         let fields = IpFields {
             ttl: outgoing.hop_limit.or(fields.ttl),
             tos: outgoing.traffic_class.unwrap_or(fields.tos),
+            mtu_discover: fields.mtu_discover,
         };
         self.settle(id, Wakeup::NONE);
         // As on Linux, where each datagram that has left is room: sock_wfree.
@@ -132,13 +162,17 @@ impl Common {
     pub(super) fn deliver_datagram(
         &mut self,
         id: SocketId,
-        received: ReceivedDatagram,
+        mut received: ReceivedDatagram,
     ) -> core::result::Result<(), DropReason> {
         let Some(socket) = self.records.get_mut(id) else { return Ok(()) };
         let limit = socket.options.receive_buffer;
         let Ok(datagrams) = socket.datagrams_mut() else { return Ok(()) };
         let room = self.account.room_for_datagram(datagrams.received_bytes);
-        datagrams.check_room(received.data.len(), limit, room)?;
+        if let Err(reason) = datagrams.check_room(received.data.len(), limit, room) {
+            datagrams.drops = datagrams.drops.wrapping_add(1);
+            return Err(reason);
+        }
+        received.meta.drops = datagrams.drops;
         datagrams.push_received(received);
         self.settle(id, Wakeup::ARRIVAL);
         Ok(())
@@ -154,9 +188,10 @@ impl Common {
         }
     }
 
-    /// Checks that a socket may send, and returns its peer if it is connected. The pending error,
-    /// or EPIPE.
-    pub(super) fn check_sender(&mut self, id: SocketId) -> Result<Option<FourTuple>> {
+    /// Checks that a socket may send. The pending error, or EPIPE. As on Linux errors of the
+    /// datagram itself come first.
+    #[inline]
+    pub(super) fn check_sender(&mut self, id: SocketId) -> Result<()> {
         let datagrams = self.record_mut(id)?.datagrams_mut()?;
         if let Some(error) = datagrams.error.take() {
             return Err(error);
@@ -164,31 +199,13 @@ impl Common {
         if datagrams.is_write_shut {
             return Err(Error::BrokenPipe);
         }
-        Ok(datagrams.connected)
+        Ok(())
     }
 
     /// EACCES for a broadcast without SO_BROADCAST.
     pub(super) fn check_broadcast(&self, network: &Network, id: SocketId, remote: IpAddr) -> Result<()> {
         if network.is_broadcast(remote) && !self.record(id)?.options.broadcast {
             return Err(Error::PermissionDenied);
-        }
-        Ok(())
-    }
-
-    /// EMSGSIZE for a datagram that does not fit into a packet behind its header, or not into the
-    /// send buffer.
-    pub(super) fn check_len(
-        &self,
-        id: SocketId,
-        remote: IpAddr,
-        len: usize,
-        header_len: usize,
-    ) -> Result<()> {
-        // The IPv4 limit counts the IP header, the IPv6 limit does not (RFC 8200 §3).
-        let limit = if remote.is_ipv4() { 65_535 - 20 } else { 65_535 };
-        let buffer = self.record(id)?.options.send_buffer.max(MIN_QUEUE);
-        if len + header_len > limit || len + OVERHEAD_BYTES > buffer {
-            return Err(Error::MessageTooLong);
         }
         Ok(())
     }
@@ -214,6 +231,55 @@ impl Common {
         }
         self.settle(id, Wakeup::NONE);
         Ok(len)
+    }
+
+    /// Adds data to the datagram that calls with MSG_MORE have begun, or begins one. EMSGSIZE, which
+    /// discards all of it, and ENOBUFS.
+    #[cold]
+    pub(super) fn add_to_corked(
+        &mut self,
+        id: SocketId,
+        begun: Option<CorkedDatagram>,
+        data: &[u8],
+    ) -> Result<usize> {
+        let Common { account, records, .. } = self;
+        let socket = records.get_mut(id).ok_or(Error::BadDescriptor)?;
+        let buffer = socket.options.send_buffer.max(MIN_QUEUE);
+        let datagrams = socket.datagrams_mut()?;
+        if data.len() + OVERHEAD_BYTES > account.room_for_datagram(datagrams.rare_bytes()) {
+            return Err(Error::NoBufferSpace);
+        }
+        if let Some(begun) = begun {
+            datagrams.corked = Some(Box::new(begun));
+        }
+        let corked = datagrams.corked.as_mut().ok_or(Error::InvalidArgument)?;
+        let limit = if corked.flow.remote.addr.is_ipv4() { 65_535 - 20 } else { 65_535 };
+        let is_too_long = corked.data.len() + data.len() + crate::udp::HEADER_LEN > limit
+            || corked.data.len() + data.len() + OVERHEAD_BYTES > buffer;
+        if is_too_long {
+            datagrams.corked = None;
+        } else {
+            corked.data.extend_from_slice(data);
+        }
+        self.settle(id, Wakeup::NONE);
+        if is_too_long { Err(Error::MessageTooLong) } else { Ok(data.len()) }
+    }
+
+    /// Sends the datagram that calls with MSG_MORE have begun, if there is one. If there is no room
+    /// for it, it stays. EAGAIN, ENOBUFS.
+    #[cold]
+    pub(super) fn uncork(&mut self, id: SocketId) -> Result<()> {
+        let Some(corked) = self.record_mut(id)?.datagrams_mut()?.corked.take() else { return Ok(()) };
+        let CorkedDatagram { flow, segment_len, hop_limit, traffic_class, .. } = *corked;
+        let data = Bytes::copy_from_slice(&corked.data);
+        let outgoing =
+            OutgoingDatagram { flow, data, segment_len, hop_limit, traffic_class, is_packet: false };
+        let sent = self.queue_datagram(id, outgoing);
+        if sent.is_err() {
+            self.record_mut(id)?.datagrams_mut()?.corked = Some(corked);
+            self.settle(id, Wakeup::NONE);
+        }
+        sent.map(drop)
     }
 
     /// The addresses of a datagram to `remote` from a socket that is bound, with the choices in
@@ -264,6 +330,11 @@ impl Common {
     }
 }
 
+/// EMSGSIZE for data that no datagram can hold, wherever it goes.
+pub(super) fn check_longest(len: usize) -> Result<()> {
+    if len > usize::from(u16::MAX) { Err(Error::MessageTooLong) } else { Ok(()) }
+}
+
 /// A datagram as it goes to the device: its transport header, and data as they are on the wire.
 pub(super) struct DatagramPacket {
     pub(super) protocol: u8,
@@ -276,6 +347,66 @@ pub(super) struct DatagramPacket {
 }
 
 impl Env<'_> {
+    /// EMSGSIZE for a datagram that does not fit into a packet behind its header, or not into the
+    /// send buffer, or into the path MTU if it must not be fragmented. `is_run`: it will be cut.
+    #[inline]
+    pub(super) fn check_len(
+        &mut self,
+        id: SocketId,
+        flow: &FourTuple,
+        len: usize,
+        header_len: usize,
+        is_run: bool,
+    ) -> Result<()> {
+        let options = &self.common.record(id)?.options;
+        let is_v4 = flow.remote.addr.is_ipv4();
+        // The IPv4 limit counts the IP header, the IPv6 limit does not (RFC 8200 §3).
+        let limit = if is_v4 { 65_535 - 20 } else { 65_535 };
+        let buffer = options.send_buffer.max(MIN_QUEUE);
+        if is_v4 {
+            check_longest(len)?;
+        }
+        if len + OVERHEAD_BYTES > buffer {
+            return Err(Error::MessageTooLong);
+        }
+        let mode = options.ip.mtu_discover;
+        let is_whole = mode != MtuDiscover::Want || (options.ip.dont_fragment && !is_v4);
+        if len + header_len > limit || (is_whole && !is_run) {
+            return self.check_fit(id, flow, len + header_len);
+        }
+        Ok(())
+    }
+
+    /// EMSGSIZE for a datagram of `len` bytes, its header included, that is longer than any packet,
+    /// or that must not be fragmented and is longer than the MTU.
+    #[cold]
+    fn check_fit(&mut self, id: SocketId, flow: &FourTuple, len: usize) -> Result<()> {
+        let ip = &self.common.record(id)?.options.ip;
+        let mode = ip.mtu_discover.for_packets();
+        let (remote, iface) = (flow.remote.addr, iface_of(flow.scope));
+        let mtu = match mode.ignores_path() {
+            true => self.network.link_mtu(remote, iface),
+            false => self.network.path_mtu(self.ctx.now, remote, iface),
+        };
+        let (ip_header_len, limit) = if remote.is_ipv4() { (20, 65_535) } else { (40, 65_535 + 40) };
+        let is_whole = mode.refuses() || (ip.dont_fragment && !remote.is_ipv4());
+        let limit = if is_whole { mtu } else { limit };
+        if ip_header_len + len > limit { Err(self.common.refuse_length(id, flow, mtu)) } else { Ok(()) }
+    }
+
+    /// MSG_DONTROUTE and MSG_CONFIRM. ENETUNREACH.
+    #[cold]
+    pub(super) fn apply_route_flags(&mut self, flow: &FourTuple, flags: SendFlags) -> Result<()> {
+        let (remote, iface) = (flow.remote.addr, iface_of(flow.scope));
+        if flags.contains(SendFlags::DONT_ROUTE) {
+            self.network.check_on_link(remote, iface)?;
+        }
+        if flags.contains(SendFlags::CONFIRM) {
+            self.network.confirm_reachable(self.ctx.now, remote, iface);
+        }
+        Ok(())
+    }
+
     /// Sends the packet that a socket produced in its turn. Inlined, because a call would move
     /// header and payload once more: 2 % of a datagram's round trip (250 instructions).
     #[inline(always)]
@@ -292,7 +423,7 @@ impl Env<'_> {
             protocol: packet.protocol,
             hop_limit: fields.ttl.or(if dst.is_multicast() { Some(1) } else { None }),
             traffic_class: fields.tos,
-            mtu_discovery: MtuDiscovery::Want,
+            mtu_discovery: fields.mtu_discover.for_packets(),
             path_seed: 0,
             iface: iface_of(flow.scope),
             checksum_at: packet.checksum_at,

@@ -1,9 +1,12 @@
 //! The queues of a datagram socket, whatever its protocol.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use super::error_queue::ErrorQueue;
 use super::message::DatagramMeta;
 use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
@@ -23,8 +26,24 @@ pub(crate) struct DatagramQueue {
     pub(super) outgoing: VecDeque<OutgoingDatagram>,
     pub(super) outgoing_bytes: usize,
     pub(super) error: Option<Error>,
+    /// The error queue, while there are errors in it.
+    pub(super) error_queue: Option<Box<ErrorQueue>>,
+    /// The beginning of a datagram to which more is to be added (MSG_MORE).
+    pub(super) corked: Option<Box<CorkedDatagram>>,
+    /// Datagrams that were dropped for want of room; wraps.
+    pub(super) drops: u32,
     pub(super) is_read_shut: bool,
     pub(super) is_write_shut: bool,
+}
+
+/// The beginning of a datagram. The first call determines everything but the data.
+#[derive(Debug)]
+pub(super) struct CorkedDatagram {
+    pub(super) flow: FourTuple,
+    pub(super) data: Vec<u8>,
+    pub(super) segment_len: u16,
+    pub(super) hop_limit: Option<u8>,
+    pub(super) traffic_class: Option<u8>,
 }
 
 /// A received datagram, or a run of them.
@@ -79,12 +98,19 @@ impl DatagramQueue {
         Some(received)
     }
 
-    /// The datagram that `recv` would return. EAGAIN, or the pending error.
-    pub(super) fn front(&self) -> Result<&ReceivedDatagram> {
-        match self.error {
+    /// The datagram that `recv` would return. EAGAIN, or the pending error, which this takes as
+    /// `recv` does.
+    pub(super) fn front(&mut self) -> Result<&ReceivedDatagram> {
+        match self.error.take() {
             Some(error) => Err(error),
             None => self.received.front().ok_or(Error::WouldBlock),
         }
+    }
+
+    /// The bytes of the error queue and of a datagram that is not complete.
+    pub(super) fn rare_bytes(&self) -> usize {
+        let corked = self.corked.as_ref().map_or(0, |corked| corked.data.len() + OVERHEAD_BYTES);
+        self.error_queue.as_ref().map_or(0, |queue| queue.bytes()) + corked
     }
 
     pub(super) fn push_outgoing(&mut self, outgoing: OutgoingDatagram) {
@@ -108,6 +134,15 @@ impl DatagramQueue {
         self.outgoing_bytes -= outgoing.data.len() + OVERHEAD_BYTES;
         Some(outgoing)
     }
+}
+
+/// Copies as much of `data` as fits into the buffers, and returns how many bytes that was.
+pub(super) fn copy_into(data: &[u8], bufs: &mut [&mut [u8]]) -> usize {
+    let mut copied = 0;
+    for buf in bufs {
+        copied += copy_prefix(&data[copied..], buf);
+    }
+    copied
 }
 
 /// Copies as much of `data` as fits, and returns how many bytes that was.

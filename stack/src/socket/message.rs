@@ -2,12 +2,15 @@
 //! contain.
 
 use core::fmt;
+use core::mem;
 use core::net::{IpAddr, SocketAddr};
 
+use super::error_queue::QueuedError;
 use super::kind::Domain;
 use super::scope::present;
 use crate::demux::FourTuple;
 use crate::interface_id::InterfaceId;
+use crate::message_flags::ReceivedFlags;
 use crate::time::Instant;
 
 /// The metadata of a received datagram ([`Stack::recv_from`](crate::Stack::recv_from) and similar
@@ -26,14 +29,17 @@ pub struct DatagramMeta {
     pub(super) segment_len: u16,
     /// The family of the socket.
     pub(super) domain: Domain,
+    pub(super) drops: u32,
     pub(super) at: Instant,
 }
+
+const _: () = assert!(mem::size_of::<DatagramMeta>() == 64);
 
 impl DatagramMeta {
     /// The metadata of a connection, where there is no packet.
     pub(super) fn of_connection(domain: Domain, flow: FourTuple, at: Instant) -> Self {
         let iface = InterfaceId::LOOPBACK;
-        DatagramMeta { flow, iface, hop_limit: 0, traffic_class: 0, segment_len: 0, domain, at }
+        DatagramMeta { flow, iface, hop_limit: 0, traffic_class: 0, segment_len: 0, domain, drops: 0, at }
     }
 
     /// The sender.
@@ -41,7 +47,8 @@ impl DatagramMeta {
         present(self.domain, self.flow.remote_addr())
     }
 
-    /// The address and the port that it was sent to (IP_PKTINFO): one of our addresses, or a group.
+    /// The address and the port that it was sent to (IP_PKTINFO, IP_RECVORIGDSTADDR): one of our
+    /// addresses, or a group.
     pub fn local(&self) -> SocketAddr {
         present(self.domain, self.flow.local_addr())
     }
@@ -52,12 +59,12 @@ impl DatagramMeta {
         self.iface
     }
 
-    /// The TTL or hop limit of the packet (IP_RECVTTL).
+    /// The TTL or hop limit of the packet (IP_RECVTTL, IPV6_RECVHOPLIMIT).
     pub fn hop_limit(&self) -> u8 {
         self.hop_limit
     }
 
-    /// The TOS or traffic class of the packet (IP_RECVTOS). The low two bits are the ECN field.
+    /// The TOS or traffic class of the packet (IP_RECVTOS, IPV6_RECVTCLASS). The low two bits are the ECN field.
     pub fn traffic_class(&self) -> u8 {
         self.traffic_class
     }
@@ -75,8 +82,14 @@ impl DatagramMeta {
         usize::from(self.segment_len)
     }
 
+    /// How many datagrams to this socket were dropped for want of room before this one arrived
+    /// (SO_RXQ_OVFL). The count wraps.
+    pub fn drops(&self) -> u32 {
+        self.drops
+    }
+
     /// When the device received it, if the device knows that ([`Frame::at`](crate::Frame::at));
-    /// otherwise, when it was handed to the stack.
+    /// otherwise, when it was handed to the stack (SO_TIMESTAMP).
     pub fn at(&self) -> Instant {
         self.at
     }
@@ -91,9 +104,34 @@ impl fmt::Debug for DatagramMeta {
             .field("hop_limit", &self.hop_limit)
             .field("traffic_class", &self.traffic_class)
             .field("segment_len", &self.segment_len)
+            .field("drops", &self.drops)
             .field("at", &self.at)
             .finish()
     }
+}
+
+/// What a call has received ([`Stack::recv_message`](crate::Stack::recv_message)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Received {
+    /// The number of bytes that were copied or, with [`RecvFlags::TRUNCATE`], the length of the
+    /// whole datagram, or the number of bytes that were discarded from a stream.
+    ///
+    /// [`RecvFlags::TRUNCATE`]: crate::RecvFlags::TRUNCATE
+    pub len: usize,
+    /// What is to be known of the data.
+    pub flags: ReceivedFlags,
+    /// The metadata of the datagram; on a stream, its two ends, if it is connected. Errors have
+    /// none.
+    pub meta: Option<DatagramMeta>,
+    /// The error, if this comes from the error queue; the data is the payload of the packet that it
+    /// is about.
+    pub error: Option<QueuedError>,
+}
+
+/// MSG_TRUNC, if less than everything was copied.
+pub(super) fn copy_flags(copied: usize, len: usize) -> ReceivedFlags {
+    if copied < len { ReceivedFlags::TRUNCATED } else { ReceivedFlags::NONE }
 }
 
 /// How a datagram is to be sent ([`Stack::send_msg`](crate::Stack::send_msg)). Fields that are not

@@ -5,10 +5,10 @@
 //! (what each kind of socket implements), `kind` (the kinds, and the list of the rooms that
 //! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
 //! epoll), and then the rooms: `tcp`, `udp`, `echo` and `raw`, the latter three with
-//! `datagram_queue`, and `udp` and `echo` with `bound_ports`. `sockopt`
-//! has the options in the layout of C. `errors` defines which network errors a program gets;
-//! `holdings` and `relief` handle shortages of memory. The public interface is
-//! `crate::calls`.
+//! `datagram_queue`, and `udp` and `echo` with `bound_ports`. `sockopt` has the options in the
+//! layout of C. `errors` defines which network errors a program gets; `datagram_errors` and
+//! `error_queue` report them to sockets of datagrams. `holdings` and `relief` handle shortages of
+//! memory. The public interface is `crate::calls`.
 //!
 //! A new room is a folder beside `udp`, whose tables implement the two traits of `protocol`, and an
 //! entry in the list in `kind`.
@@ -19,9 +19,11 @@ mod bound_ports;
 mod common;
 mod credentials;
 mod datagram_calls;
+mod datagram_errors;
 mod datagram_queue;
 mod dispatch;
 mod echo;
+mod error_queue;
 mod errors;
 mod filter;
 mod holdings;
@@ -50,15 +52,18 @@ pub use address::{SockAddr, UnixAddr};
 pub(crate) use common::{Env, TransmitOutcome};
 pub use credentials::Credentials;
 pub(crate) use dispatch::{Kinds, Sockets};
+pub use error_queue::{ErrorOrigin, QueuedError};
 pub use info::{SocketInfo, SocketState};
 pub use interest::{Interest, Ready};
 pub use kind::{Domain, Shutdown, SocketKind};
-pub use message::{DatagramMeta, SendMeta};
+pub use message::{DatagramMeta, Received, SendMeta};
 pub use options::{
-    FastOpenOptions, IcmpFilter, IpOptions, RawOptions, SocketOption, SocketOptions, TcpOptions, UdpOptions,
+    FastOpenOptions, IcmpFilter, IpOptions, MtuDiscover, RawOptions, SocketOption, SocketOptions, TcpOptions,
+    UdpOptions,
 };
 pub(crate) use protocol::{ProtocolCalls, SendData};
 pub(crate) use record::Socket;
+pub(crate) use scope::iface_of;
 pub use sockopt::{OptionName, option_names};
 pub(crate) use sockopt::{get as get_raw_option, set as set_raw_option};
 pub use table::Descriptor;

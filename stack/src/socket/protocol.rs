@@ -9,14 +9,14 @@ use super::address::SockAddr;
 use super::common::{Env, TransmitOutcome};
 use super::datagram_queue::copy_prefix;
 use super::kind::{Domain, Shutdown, SocketKind};
-use super::message::{DatagramMeta, SendMeta};
+use super::message::{DatagramMeta, Received, SendMeta};
 use super::options::SocketOption;
 use super::record::Socket;
 use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::id::{OwnerId, SocketId};
+use crate::message_flags::{RecvFlags, SendFlags};
 use crate::network::{Datagram, IcmpOutcome, NetworkError};
-use crate::tcp::SendFlags;
 
 /// The calls, on the tables of one kind of socket. The default methods are for kinds whose records
 /// have a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
@@ -40,6 +40,11 @@ pub(crate) trait ProtocolCalls {
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()>;
+
+    /// `connect` to AF_UNSPEC.
+    fn disconnect(&mut self, _: &mut Env<'_>, _: SocketId) -> Result<()> {
+        Err(Error::NotSupported)
+    }
 
     /// Like `connect`, with the first data.
     fn connect_with(&mut self, _: &mut Env<'_>, _: SocketId, _: SocketAddr, _: &[u8]) -> Result<usize> {
@@ -97,9 +102,15 @@ pub(crate) trait ProtocolCalls {
         env.common.receive_datagrams(id, batch, max)
     }
 
-    /// Receives with MSG_OOB.
-    fn receive_urgent(&mut self, _: &mut Env<'_>, _: SocketId) -> Result<u8> {
-        Err(Error::NotConnected)
+    /// Like `receive`, into several buffers and with flags.
+    fn receive_with(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        bufs: &mut [&mut [u8]],
+        flags: RecvFlags,
+    ) -> Result<Received> {
+        env.common.receive_datagram_with(id, bufs, flags)
     }
 
     /// Sends the next frame of the socket, in its turn.
@@ -150,25 +161,25 @@ pub(super) trait ProtocolInput {
 #[derive(Debug)]
 pub(crate) enum SendData<'a> {
     Slice(&'a [u8]),
+    Slices(&'a [&'a [u8]]),
     Bytes(Bytes),
-    /// Data with MSG_OOB.
-    Urgent(&'a [u8]),
 }
 
 impl SendData<'_> {
     pub(super) fn len(&self) -> usize {
         match self {
-            SendData::Slice(slice) | SendData::Urgent(slice) => slice.len(),
+            SendData::Slice(slice) => slice.len(),
+            SendData::Slices(slices) => slices.iter().map(|slice| slice.len()).sum(),
             SendData::Bytes(bytes) => bytes.len(),
         }
     }
 
-    /// The data as one datagram. EOPNOTSUPP for MSG_OOB and MSG_MORE.
+    /// The data as one datagram. EOPNOTSUPP for MSG_OOB.
     pub(super) fn into_datagram(self, flags: SendFlags) -> Result<Bytes> {
         match self {
-            SendData::Urgent(_) => Err(Error::NotSupported),
-            _ if flags.more => Err(Error::NotSupported),
+            _ if flags.contains(SendFlags::OOB) => Err(Error::NotSupported),
             SendData::Slice(slice) => Ok(Bytes::copy_from_slice(slice)),
+            SendData::Slices(slices) => Ok(slices.concat().into()),
             SendData::Bytes(bytes) => Ok(bytes),
         }
     }

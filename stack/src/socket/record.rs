@@ -15,7 +15,7 @@ use super::scope::{Bound, present};
 use super::state::ProtocolState;
 use super::tcp::stream::TcpSocket;
 use crate::copy_on_write::CopyOnWrite;
-use crate::demux::{BoundAddr, Endpoint, with_scope};
+use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
 use crate::error::{Error, Result};
 use crate::event::{Readiness, Wakeup};
 use crate::time::Instant;
@@ -239,14 +239,19 @@ impl Socket {
         Room::of(self.domain, self.kind)
     }
 
-    /// Copies the data that a receive would return.
-    pub(crate) fn peek(&self, buf: &mut [u8]) -> Result<usize> {
-        self.protocol.state().peek(buf)
-    }
-
     /// The bytes in its queues: to be read, and to be sent or acknowledged.
     pub(crate) fn queued(&self) -> (usize, usize) {
         self.protocol.state().queued()
+    }
+
+    /// FIONREAD. EINVAL for a listener.
+    pub(crate) fn unread_bytes(&self) -> Result<usize> {
+        self.protocol.state().unread()
+    }
+
+    /// SIOCOUTQ. EINVAL for a listener.
+    pub(crate) fn unacknowledged_bytes(&self) -> Result<usize> {
+        self.protocol.state().unacknowledged()
     }
 
     #[inline]
@@ -326,7 +331,7 @@ impl Socket {
         };
         match self.bound() {
             None => SocketAddr::new(any, 0),
-            Some(Bound { addr: BoundAddr::One(addr), port, scope }) => {
+            Some(Bound { addr: BoundAddr::One(addr), port, scope, .. }) => {
                 self.present(with_scope(Endpoint::new(addr, port), scope))
             }
             Some(Bound { port, .. }) => SocketAddr::new(any, port),
@@ -345,17 +350,19 @@ impl Socket {
 
     /// The address of the peer. ENOTCONN if there is none.
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
+        Ok(self.present(self.peer_flow()?.remote_addr()))
+    }
+
+    /// The addresses of both ends. ENOTCONN if there is no peer.
+    pub(crate) fn peer_flow(&self) -> Result<FourTuple> {
         let state = self.protocol.state();
-        let flow = state.flow().filter(|_| state.has_peer());
-        Ok(self.present(flow.ok_or(Error::NotConnected)?.remote_addr()))
+        state.flow().filter(|_| state.has_peer()).ok_or(Error::NotConnected)
     }
 
     /// The metadata where there is no packet: the ends of the connection. ENOTCONN if there is
     /// none.
     pub(super) fn connection_meta(&self, now: Instant) -> Result<DatagramMeta> {
-        let state = self.protocol.state();
-        let flow = state.flow().filter(|_| state.has_peer()).ok_or(Error::NotConnected)?;
-        Ok(DatagramMeta::of_connection(self.domain, flow, now))
+        Ok(DatagramMeta::of_connection(self.domain, self.peer_flow()?, now))
     }
 
     /// The description for a status page, without its names.

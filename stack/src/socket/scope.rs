@@ -14,6 +14,8 @@ pub(super) struct Bound {
     pub(super) port: u16,
     /// The scope id of a link-local address; 0 otherwise.
     pub(super) scope: u16,
+    /// Whether the program has named the port.
+    pub(super) names_port: bool,
 }
 
 /// The scope under which the tables know a flow. As on Linux a link-local peer must come with its
@@ -29,7 +31,7 @@ pub(super) fn flow_scope(local: IpAddr, remote: IpAddr, scope: u16, bound: Optio
 }
 
 /// The interface that a scope id names; `None` for 0.
-pub(super) fn iface_of(scope: u16) -> Option<InterfaceId> {
+pub(crate) fn iface_of(scope: u16) -> Option<InterfaceId> {
     scope.checked_sub(1).map(InterfaceId)
 }
 

@@ -35,14 +35,23 @@ pub(super) trait ProtocolState: fmt::Debug {
     /// The bytes that wait to be read, and the bytes that wait to be sent or acknowledged.
     fn queued(&self) -> (usize, usize);
 
+    /// The bytes that the next receive could return (FIONREAD). EINVAL for a listener.
+    fn unread(&self) -> Result<usize>;
+
+    /// The bytes that wait to be sent or acknowledged (SIOCOUTQ). EINVAL for a listener.
+    fn unacknowledged(&self) -> Result<usize> {
+        Ok(self.queued().1)
+    }
+
     /// Adds the kind's part to the information for a status page.
     fn describe(&self, is_bound: bool, info: &mut SocketInfo);
 
     /// SO_ERROR: takes the pending error.
     fn take_error(&mut self) -> Option<Error>;
 
-    /// Copies the beginning of the data that wait to be read, without removing them.
-    fn peek(&self, buf: &mut [u8]) -> Result<usize>;
+    /// Copies the beginning of the data that wait to be read, without removing them. Takes the
+    /// pending error.
+    fn peek(&mut self, buf: &mut [u8]) -> Result<usize>;
 
     /// The bytes that it holds outside the record, for the account.
     fn held_bytes(&self) -> usize;
@@ -80,7 +89,7 @@ impl ProtocolState for DatagramQueue {
             writable: self.outgoing_bytes < options.send_buffer,
             peer_closed: self.is_read_shut,
             hung_up: self.is_read_shut && self.is_write_shut,
-            error: self.error.is_some(),
+            error: self.error.is_some() || self.error_queue.is_some(),
             urgent: false,
         }
     }
@@ -92,6 +101,10 @@ impl ProtocolState for DatagramQueue {
     fn queued(&self) -> (usize, usize) {
         let payload = |bytes: usize, count: usize| bytes - count * OVERHEAD_BYTES;
         (payload(self.received_bytes, self.received.len()), payload(self.outgoing_bytes, self.outgoing.len()))
+    }
+
+    fn unread(&self) -> Result<usize> {
+        Ok(self.received.front().map_or(0, |received| received.data.len()))
     }
 
     fn describe(&self, is_bound: bool, info: &mut SocketInfo) {
@@ -107,12 +120,12 @@ impl ProtocolState for DatagramQueue {
         self.error.take()
     }
 
-    fn peek(&self, buf: &mut [u8]) -> Result<usize> {
+    fn peek(&mut self, buf: &mut [u8]) -> Result<usize> {
         Ok(copy_prefix(&self.front()?.data, buf))
     }
 
     fn held_bytes(&self) -> usize {
-        mem::size_of::<DatagramQueue>() + self.received_bytes + self.outgoing_bytes
+        mem::size_of::<DatagramQueue>() + self.received_bytes + self.outgoing_bytes + self.rare_bytes()
     }
 
     fn is_over(&self) -> bool {

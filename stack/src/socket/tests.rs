@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::stack::Stack;
 use crate::time::Instant;
-use crate::{Descriptor, OwnerId, Readiness, SendFlags};
+use crate::{Descriptor, OwnerId, Readiness, RecvFlags, SendFlags};
 
 const NOW: Instant = Instant::ZERO;
 
@@ -103,14 +103,15 @@ fn a_program_does_not_mark_the_packets_of_tcp() {
 fn the_last_byte_of_urgent_data_is_urgent() {
     let mut stack = stack();
     let [_, client, server] = connection(&mut stack);
-    assert_eq!(stack.send_oob(NOW, client, b"abc"), Ok(3));
+    assert_eq!(stack.send_with(NOW, client, b"abc", SendFlags::OOB), Ok(3));
     run(&mut stack);
     assert!(stack.readiness(server).unwrap().urgent);
-    assert_eq!(stack.recv_oob(NOW, server), Ok(b'c'));
     let mut buf = [0; 8];
+    assert_eq!(stack.recv_with(NOW, server, &mut buf, RecvFlags::OOB), Ok(1));
+    assert_eq!(buf[0], b'c');
     assert_eq!(stack.recv(NOW, server, &mut buf), Ok(2));
     let datagrams = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-    assert_eq!(stack.send_oob(NOW, datagrams, b"a"), Err(Error::NotSupported));
+    assert_eq!(stack.send_with(NOW, datagrams, b"a", SendFlags::OOB), Err(Error::NotSupported));
 }
 
 #[test]
@@ -163,13 +164,40 @@ fn numbers_that_an_option_cannot_have_are_refused() {
 }
 
 #[test]
-fn datagrams_do_not_wait_for_more() {
+fn a_datagram_waits_for_more() {
     let mut stack = stack();
     let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    stack.bind(d, local(9)).unwrap();
     stack.connect(NOW, d, local(9)).unwrap();
-    let flags = |more| SendFlags { more, ..SendFlags::default() };
-    assert_eq!(stack.send_with(NOW, d, b"x", flags(true)), Err(Error::NotSupported));
-    assert_eq!(stack.send_with(NOW, d, b"x", flags(false)), Ok(1));
+    // From here on it has options of its own.
+    stack.set_option(NOW, d, SocketOption::UdpCork(false)).unwrap();
+    stack.set_option(NOW, d, SocketOption::Tos(4)).unwrap();
+    let empty = stack.memory_bytes();
+    let mut buf = [0; 9];
+    assert_eq!(stack.send_with(NOW, d, b"x", SendFlags::MORE), Ok(1));
+    run(&mut stack);
+    assert!(stack.memory_bytes() > empty);
+    assert_eq!(stack.recv(NOW, d, &mut buf), Err(Error::WouldBlock));
+    assert_eq!(stack.send_with(NOW, d, b"yz", SendFlags::NONE), Ok(2));
+    run(&mut stack);
+    assert_eq!(stack.recv(NOW, d, &mut buf), Ok(3));
+    // UDP_CORK does the same until it is cleared.
+    stack.set_option(NOW, d, SocketOption::UdpCork(true)).unwrap();
+    assert_eq!(stack.send(NOW, d, b"ab"), Ok(2));
+    assert_eq!(stack.send_to(NOW, d, b"cd", local(10)), Ok(2));
+    run(&mut stack);
+    assert_eq!(stack.recv(NOW, d, &mut buf), Err(Error::WouldBlock));
+    stack.set_option(NOW, d, SocketOption::UdpCork(false)).unwrap();
+    run(&mut stack);
+    assert_eq!(stack.recv(NOW, d, &mut buf), Ok(4));
+    assert_eq!(&buf[..4], b"abcd");
+    // As on Linux what becomes too long is discarded.
+    assert_eq!(stack.send_with(NOW, d, b"x", SendFlags::MORE), Ok(1));
+    assert_eq!(stack.send_with(NOW, d, &[0; 65_507], SendFlags::MORE), Err(Error::MessageTooLong));
+    assert_eq!(stack.send(NOW, d, b"new"), Ok(3));
+    run(&mut stack);
+    assert_eq!(stack.recv(NOW, d, &mut buf), Ok(3));
+    assert_eq!(stack.memory_bytes(), empty);
 }
 
 /// RFC 4007 §6: only link-local addresses and groups have a zone.

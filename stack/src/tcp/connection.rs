@@ -45,6 +45,11 @@ pub(super) struct CloseStatus {
 }
 
 impl CloseStatus {
+    /// After `connect` to AF_UNSPEC there never was a connection, but the error is still told.
+    pub(super) fn disconnected(error: Option<Error>) -> CloseStatus {
+        CloseStatus { reason: Some(CloseReason::Aborted), error, ..CloseStatus::default() }
+    }
+
     /// Whether `shutdown` has ended the attempt to connect. As on Linux (tcp_disconnect) there
     /// never was a connection.
     pub(super) fn is_opening_given_up(&self) -> bool {
@@ -337,13 +342,17 @@ impl Connection {
     /// answered the SYN, and not once both FINs are on their way.
     /// A FIN that waits for the peer's window is not on its way yet.
     pub(super) fn reset_peer(&mut self) {
-        let needs_reset = matches!(
-            self.state,
-            State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 | State::CloseWait
-        );
-        if needs_reset || (self.state.may_have_unsent() && self.snd.has_unsent()) {
+        if self.needs_reset() || (self.state.may_have_unsent() && self.snd.has_unsent()) {
             self.pending.reset = Some(Reset { seq: self.snd.ack_seq(), with_ack: true, tos: None });
         }
+    }
+
+    /// Whether the state has an end at the peer to be reset (Linux's tcp_need_reset).
+    pub(super) fn needs_reset(&self) -> bool {
+        matches!(
+            self.state,
+            State::SynReceived | State::Established | State::FinWait1 | State::FinWait2 | State::CloseWait
+        )
     }
 
     /// Eff.snd.MSS without options.
@@ -444,6 +453,32 @@ impl Connection {
     /// The bytes that wait to be read, and those that are not acknowledged or not sent.
     pub(crate) fn queued(&self) -> (usize, usize) {
         (self.rcv.queue().len(), self.snd.queue.len())
+    }
+
+    /// The bytes that one read could return (Linux's tcp_inq).
+    pub(crate) fn unread(&self) -> usize {
+        let queued = self.rcv.queue().len();
+        match self.settings.oob_inline || self.rcv.urgent.is_none() {
+            true => queued,
+            false if self.rcv.is_at_mark() => 0,
+            false => queued.min(self.rcv.before_mark()),
+        }
+    }
+
+    /// The bytes that are not acknowledged. As on Linux a FIN counts, and a SYN does not.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        match self.state {
+            State::SynSent | State::SynReceived => 0,
+            _ => self.snd.queue.len() + usize::from(self.snd.is_fin_queued() && !self.snd.is_fin_acked()),
+        }
+    }
+
+    /// The bytes that were not sent. As on Linux a FIN counts.
+    pub(crate) fn unsent(&self) -> usize {
+        match self.state {
+            State::SynSent | State::SynReceived => 0,
+            _ => self.unacknowledged().saturating_sub((self.snd.nxt - self.snd.una) as usize),
+        }
     }
 
     /// SO_RCVBUF and SO_SNDBUF as they are now. Values that the program has set stay the same, also

@@ -71,15 +71,14 @@ impl Ended {
 
     /// What `recv` returns: an end of the stream that was received, the error, once, or the end.
     pub(crate) fn recv(&mut self) -> Result<()> {
-        let result = self.peek();
+        let result = self.read_nothing();
         if !self.is_fin_received {
             self.ending.error = None;
         }
         result
     }
 
-    /// As [`recv`](Ended::recv); the error stays.
-    pub(crate) fn peek(&self) -> Result<()> {
+    fn read_nothing(&self) -> Result<()> {
         match self.ending.error {
             Some(error) if !self.is_fin_received => Err(error),
             _ if self.is_fin_received => Ok(()),
@@ -123,6 +122,12 @@ impl Ended {
     /// The smoothed round trip, if it was measured.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         Some(self.info.rtt).filter(|rtt| !rtt.is_zero())
+    }
+
+    /// As [`Connection::disconnect`].
+    pub(crate) fn disconnect(&mut self) {
+        self.ending = CloseStatus::disconnected(self.ending.error);
+        self.is_fin_received = false;
     }
 
     /// Why the connection ended.

@@ -71,7 +71,6 @@ pub use info::{CongestionState, TcpInfo};
 pub(crate) use isn::IsnGenerator;
 pub(crate) use options::{FastOpenCookie, Options, SackBlocks, Timestamps};
 pub(crate) use run::Run;
-pub use send_flags::SendFlags;
 pub(crate) use seq::SeqNumber;
 pub(crate) use settings::{OpenParams, Settings};
 pub use state::State;

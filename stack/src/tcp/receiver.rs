@@ -173,6 +173,13 @@ impl Receiver {
         self.assembler.is_none() && !matches!(self.fin, PeerFin::Early(_))
     }
 
+    /// Forgets what was received and not read, the peer's FIN included.
+    pub(super) fn forget_input(&mut self) {
+        self.queue_mut().clear();
+        self.urgent = None;
+        self.fin = PeerFin::None;
+    }
+
     pub(super) fn is_fin_received(&self) -> bool {
         matches!(self.fin, PeerFin::Received)
     }

@@ -5,36 +5,14 @@ use core::mem;
 
 use super::sender::{More, Sender};
 use super::{Connection, SeqNumber, State};
-
-/// Flags of one `send`. As on Linux, both count only if all of its data was taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SendFlags {
-    /// MSG_MORE: more data follows at once, so a partial last segment waits for it, as with
-    /// TCP_CORK, but only until the peer acknowledges data. It overrides TCP_NODELAY.
-    pub more: bool,
-    /// MSG_EOR: no segment holds data from both sides of the record's end.
-    pub end_of_record: bool,
-}
-
-impl SendFlags {
-    /// MSG_MORE.
-    pub const MORE: SendFlags = SendFlags { more: true, end_of_record: false };
-    /// MSG_EOR.
-    pub const END_OF_RECORD: SendFlags = SendFlags { more: false, end_of_record: true };
-
-    /// These flags together with `other`.
-    pub const fn with(self, other: SendFlags) -> SendFlags {
-        SendFlags { more: self.more | other.more, end_of_record: self.end_of_record | other.end_of_record }
-    }
-}
+use crate::message_flags::SendFlags;
 
 impl Connection {
     /// The program has sent something with these flags, and all of it was taken.
     pub(crate) fn set_send_flags(&mut self, flags: SendFlags) {
-        self.snd.more = if flags.more { More::Held } else { More::No };
+        self.snd.more = if flags.contains(SendFlags::MORE) { More::Held } else { More::No };
         // Data in a SYN is a segment of its own.
-        if flags.end_of_record && self.state != State::SynSent {
+        if flags.contains(SendFlags::END_OF_RECORD) && self.state != State::SynSent {
             self.snd.end_record();
         }
     }

@@ -43,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) syn_retries: Option<u8>,
     /// TCP_LINGER2; `None` for no wait at all.
     pub(crate) fin_wait_2: Option<Duration>,
+    /// IP_RECVERR: ICMP errors are reported at once.
+    pub(crate) reports_soft_errors: bool,
 }
 
 impl Settings {

@@ -13,7 +13,7 @@
 use alloc::boxed::Box;
 
 use super::receiver::{Receiver, Urgent, UrgentByte};
-use super::{Connection, Flags, Header, SeqNumber};
+use super::{Connection, Flags, Header, SeqNumber, State};
 use crate::Ctx;
 use crate::error::{Error, Result};
 
@@ -103,14 +103,10 @@ impl Connection {
         }
     }
 
-    /// MSG_OOB: sends data whose last byte is urgent, as much as there is room for (MUST-30).
-    pub(crate) fn send_oob(&mut self, ctx: &mut Ctx<'_>, data: &[u8]) -> Result<usize> {
-        let len = self.send(ctx, data)?;
-        if len > 0 {
-            // A send queue is far smaller than 2^32 bytes.
-            self.snd.urgent_end = Some(self.snd.una + self.snd.queue.len() as u32);
-        }
-        Ok(len)
+    /// MSG_OOB: the last byte in the send queue is urgent (MUST-30).
+    pub(crate) fn end_urgent_data(&mut self) {
+        // A send queue is far smaller than 2^32 bytes.
+        self.snd.urgent_end = Some(self.snd.una + self.snd.queue.len() as u32);
     }
 
     /// Whether urgent data is unsent or not acknowledged (Linux's tcp_urg_mode).
@@ -133,17 +129,20 @@ impl Connection {
         }
     }
 
-    /// MSG_OOB: takes the urgent byte. EINVAL if there is none, if it was taken, or if it is read
-    /// in line. As Linux's tcp_recv_urg.
-    pub(crate) fn recv_oob(&mut self) -> Result<u8> {
+    /// MSG_OOB: takes the urgent byte, or only looks at it. EINVAL if there is none, if it was taken, or if it is read
+    /// in line; `None` if no more is to be read. As Linux's tcp_recv_urg.
+    pub(crate) fn recv_oob(&mut self, peeks: bool) -> Result<Option<u8>> {
         let Some(urgent) = self.rcv.urgent.as_mut().filter(|_| !self.settings.oob_inline) else {
             return Err(Error::InvalidArgument);
         };
         match urgent.byte {
             UrgentByte::Here(byte) => {
-                urgent.byte = UrgentByte::Taken;
-                Ok(byte)
+                if !peeks {
+                    urgent.byte = UrgentByte::Taken;
+                }
+                Ok(Some(byte))
             }
+            UrgentByte::Awaited if self.ending.read_shut || self.state == State::Closed => Ok(None),
             UrgentByte::Awaited => Err(Error::WouldBlock),
             UrgentByte::Taken => Err(Error::InvalidArgument),
         }

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 
+use super::connection::CloseStatus;
 use super::sender::clamp_send_buffer;
 use super::{Connection, SeqNumber, Settings, State};
 use crate::Ctx;
@@ -42,6 +43,23 @@ impl Connection {
         self.snd.queue.prepare(ctx.free_list);
         self.snd.queue.push_bytes(now);
         Ok(len)
+    }
+
+    /// Copies data of several slices, at most `max` bytes. Returns how many bytes it took.
+    pub(crate) fn send_slices(&mut self, ctx: &mut Ctx<'_>, slices: &[&[u8]], max: usize) -> Result<usize> {
+        let mut taken = 0;
+        for slice in slices.iter().filter(|slice| !slice.is_empty()) {
+            let slice = &slice[..slice.len().min(max - taken)];
+            match self.send(ctx, slice) {
+                Ok(len) => taken += len,
+                Err(error) if taken == 0 => return Err(error),
+                Err(_) => break,
+            }
+            if taken == max {
+                break;
+            }
+        }
+        if taken == 0 { self.send(ctx, &[]) } else { Ok(taken) }
     }
 
     /// A `send` of zero bytes. Its only effect is to send a SYN that waits for data.
@@ -98,6 +116,31 @@ impl Connection {
         Ok(data)
     }
 
+    /// Like `recv`, into several buffers.
+    pub(crate) fn recv_slices(&mut self, ctx: &mut Ctx<'_>, bufs: &mut [&mut [u8]]) -> Result<usize> {
+        let mut filled = 0;
+        for buf in bufs.iter_mut().filter(|buf| !buf.is_empty()) {
+            if filled > 0 && (self.is_at_mark() || self.rcv.queue().is_empty()) {
+                return Ok(filled);
+            }
+            let len = self.recv(ctx, buf)?;
+            filled += len;
+            if len < buf.len() {
+                return Ok(filled);
+            }
+        }
+        if filled == 0 { self.recv(ctx, &mut []) } else { Ok(filled) }
+    }
+
+    /// MSG_TRUNC: removes up to `max` bytes from the receive queue, as far as one read may go.
+    pub(crate) fn discard(&mut self, ctx: &mut Ctx<'_>, max: usize) -> Result<usize> {
+        let mut discarded = self.recv_bytes(ctx, max)?.len();
+        while discarded > 0 && discarded < max && !self.is_at_mark() && !self.rcv.queue().is_empty() {
+            discarded += self.recv_bytes(ctx, max - discarded)?.len();
+        }
+        Ok(discarded)
+    }
+
     /// How far the next read may go. It must not cross the urgent mark.
     fn approach_mark(&mut self) -> usize {
         if self.rcv.urgent.is_none() {
@@ -107,21 +150,33 @@ impl Connection {
         self.rcv.before_mark()
     }
 
-    /// Like `recv`, but leaves the data in the queue.
-    pub(crate) fn peek(&self, buf: &mut [u8]) -> Result<usize> {
+    /// Like `recv_slices`, but leaves the data in the queue.
+    pub(crate) fn peek(&mut self, bufs: &mut [&mut [u8]]) -> Result<usize> {
+        let (hidden, mut left) = self.peek_range()?;
+        let mut filled = 0;
+        for buf in bufs {
+            let len = buf.len().min(left);
+            let copied = self.rcv.queue().peek(hidden + filled, &mut buf[..len]);
+            (filled, left) = (filled + copied, left - copied);
+        }
+        Ok(filled)
+    }
+
+    /// How many bytes the next read of at most `max` bytes would return.
+    pub(crate) fn peek_len(&mut self, max: usize) -> Result<usize> {
+        Ok(self.peek_range()?.1.min(max))
+    }
+
+    /// What the next read may take: how many bytes of the receive queue it skips, and how many it
+    /// may take. If there are none, this is the end of the stream.
+    fn peek_range(&mut self) -> Result<(usize, usize)> {
         let hidden = self.rcv.hidden(self.settings.oob_inline);
-        if self.rcv.queue().len() > hidden {
-            let reach = if hidden > 0 { usize::MAX } else { self.rcv.before_mark() };
-            let reach = reach.min(buf.len());
-            return Ok(self.rcv.queue().peek(hidden, &mut buf[..reach]));
+        let queued = self.rcv.queue().len() - hidden;
+        if queued == 0 {
+            return self.end_of_stream().map(|()| (hidden, 0));
         }
-        if self.rcv.is_fin_received() {
-            return Ok(0);
-        }
-        match self.ending.error {
-            Some(error) => Err(error),
-            None => self.read_nothing().map(|()| 0),
-        }
+        let reach = if hidden > 0 { usize::MAX } else { self.rcv.before_mark() };
+        Ok((hidden, queued.min(reach)))
     }
 
     /// The result of a read from an empty queue: the peer's FIN, else an error (once), else nothing
@@ -225,6 +280,17 @@ impl Connection {
         self.end(ctx, reason, "abort");
     }
 
+    /// `connect` to AF_UNSPEC (Linux's tcp_disconnect): resets the connection. Afterwards it is as
+    /// if it had never been open, and the program gets ECONNRESET once.
+    pub(crate) fn disconnect(&mut self, ctx: &mut Ctx<'_>) {
+        let reset = (self.state == State::SynSent || self.needs_reset()).then_some(Error::ConnectionReset);
+        let error = reset.or(self.ending.error);
+        self.reset_peer();
+        self.rcv.forget_input();
+        self.end(ctx, CloseReason::Aborted, "disconnect");
+        self.ending = CloseStatus::disconnected(error);
+    }
+
     /// The program has changed an option.
     pub(crate) fn set_settings(&mut self, ctx: &mut Ctx<'_>, settings: impl Into<CopyOnWrite<Settings>>) {
         let settings = settings.into();
@@ -291,7 +357,10 @@ impl Connection {
             }
             _ => {
                 log::debug!("{}: in {}: ICMP error {error:?}", ctx.subject, self.state.name());
-                self.ending.soft_error = Some(error);
+                match self.settings.reports_soft_errors {
+                    true => self.ending.error = Some(error),
+                    false => self.ending.soft_error = Some(error),
+                }
             }
         }
     }

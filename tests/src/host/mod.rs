@@ -10,7 +10,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portolan::testing::PacketBuilder;
-use portolan::{Domain, Instant, Readiness, SendFlags, Shutdown, SocketOption};
+use portolan::{
+    Domain, Instant, Readiness, ReceivedFlags, RecvFlags, SendFlags, Shutdown, SocketKind, SocketOption,
+};
 
 use crate::RawPeer;
 use crate::by_family;
@@ -30,6 +32,40 @@ pub enum Found {
     NotHere,
     /// No host has it: the name is a mistake.
     Unknown,
+}
+
+/// What `recvmsg` has returned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The length that the call returned.
+    pub len: usize,
+    /// The bytes in the buffers, which are zero where nothing was written.
+    pub data: Vec<u8>,
+    /// The flags that the call returned.
+    pub flags: ReceivedFlags,
+    /// The sender, or the destination of the packet that an error is about.
+    pub from: Option<SocketAddr>,
+    /// The control data of a datagram: where it was sent to, TTL and TOS.
+    pub control: Option<Control>,
+    /// The error, as text.
+    pub error: Option<String>,
+}
+
+/// The control data of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The address that it was sent to.
+    pub to: IpAddr,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
+    /// TOS or traffic class.
+    pub traffic_class: u8,
+}
+
+/// An error of an error queue, as text.
+pub(crate) fn error_text(error: &str, origin: &str, info: u32, offender: Option<IpAddr>) -> String {
+    let from = offender.map_or("nobody".into(), |offender| offender.to_string());
+    format!("{error} {origin} info {info} from {from}")
 }
 
 /// A host under test. Its addresses are those of the stack in [`RawPeer`].
@@ -61,8 +97,12 @@ pub trait Host {
     /// Passes an IP packet to the host.
     fn send_packet(&mut self, packet: &[u8]);
 
+    /// Makes a socket, which is nonblocking. One of datagrams gets all control data.
+    fn socket_of(&mut self, domain: Domain, kind: SocketKind) -> CallResult<Self::Descriptor>;
     /// Makes a stream socket, which is nonblocking.
-    fn socket(&mut self, domain: Domain) -> CallResult<Self::Descriptor>;
+    fn socket(&mut self, domain: Domain) -> CallResult<Self::Descriptor> {
+        self.socket_of(domain, SocketKind::Stream)
+    }
     /// `bind`.
     fn bind(&mut self, d: Self::Descriptor, addr: SocketAddr) -> CallResult<()>;
     /// `getsockname`.
@@ -75,18 +115,33 @@ pub trait Host {
     fn accept(&mut self, d: Self::Descriptor) -> CallResult<Self::Descriptor>;
     /// `connect`.
     fn connect(&mut self, d: Self::Descriptor, addr: SocketAddr) -> CallResult<()>;
+    /// `connect` to AF_UNSPEC.
+    fn disconnect(&mut self, d: Self::Descriptor) -> CallResult<()>;
     /// `sendto` with MSG_FASTOPEN: connects, and sends data with the SYN if it can.
     fn connect_with_data(&mut self, d: Self::Descriptor, addr: SocketAddr, data: &[u8]) -> CallResult<usize>;
     /// `send`.
     fn send(&mut self, d: Self::Descriptor, data: &[u8]) -> CallResult<usize> {
         self.send_with(d, data, SendFlags::default())
     }
-    /// `send` with MSG_MORE or MSG_EOR.
+    /// `send` with flags.
     fn send_with(&mut self, d: Self::Descriptor, data: &[u8], flags: SendFlags) -> CallResult<usize>;
     /// `recv`.
     fn recv(&mut self, d: Self::Descriptor, buf: &mut [u8]) -> CallResult<usize>;
     /// `recv` with MSG_OOB, of one byte.
-    fn recv_oob(&mut self, d: Self::Descriptor) -> CallResult<u8>;
+    fn recv_oob(&mut self, d: Self::Descriptor) -> CallResult<u8> {
+        let message = self.recv_message(d, &[1], RecvFlags::OOB)?;
+        message.data.first().copied().ok_or("no byte")
+    }
+    /// `sendmsg` of several slices.
+    fn send_message(
+        &mut self,
+        d: Self::Descriptor,
+        data: &[&[u8]],
+        to: Option<SocketAddr>,
+        flags: SendFlags,
+    ) -> CallResult<usize>;
+    /// `recvmsg` into buffers of these lengths.
+    fn recv_message(&mut self, d: Self::Descriptor, lens: &[usize], flags: RecvFlags) -> CallResult<Message>;
     /// `shutdown`.
     fn shutdown(&mut self, d: Self::Descriptor, how: Shutdown) -> CallResult<()>;
     /// `close`.
@@ -100,6 +155,16 @@ pub trait Host {
     fn readiness(&mut self, d: Self::Descriptor) -> CallResult<Readiness>;
     /// Bytes that wait to be read, and bytes that are not acknowledged yet.
     fn queued_bytes(&mut self, d: Self::Descriptor) -> CallResult<(usize, usize)>;
+    /// FIONREAD.
+    fn unread_bytes(&mut self, d: Self::Descriptor) -> CallResult<usize>;
+    /// SIOCOUTQ.
+    fn unacknowledged_bytes(&mut self, d: Self::Descriptor) -> CallResult<usize>;
+    /// SIOCOUTQNSD.
+    fn unsent_bytes(&mut self, d: Self::Descriptor) -> CallResult<usize>;
+    /// SIOCATMARK.
+    fn at_mark(&mut self, d: Self::Descriptor) -> CallResult<bool>;
+    /// IP_MTU or IPV6_MTU.
+    fn path_mtu(&mut self, d: Self::Descriptor) -> CallResult<usize>;
     /// A field of [`portolan::TcpInfo`], as its `Debug` shows it.
     fn info(&mut self, d: Self::Descriptor, field: &str) -> CallResult<Found>;
     /// The host's connections, whatever their holders: its port, the peer's, and the state.

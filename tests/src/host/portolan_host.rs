@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 
 use portolan::{
-    Descriptor, Domain, DropReason, Error, Instant, Readiness, SendFlags, Shutdown, SocketKind, SocketOption,
+    Descriptor, Domain, DropReason, Error, ErrorOrigin, Instant, Readiness, RecvFlags, SendFlags, SendMeta,
+    Shutdown, SocketKind, SocketOption,
 };
 
-use super::{CallResult, Found, Host, timer_text};
+use super::{CallResult, Control, Found, Host, Message, error_text, timer_text};
 use crate::RawPeer;
 
 impl Host for RawPeer {
@@ -33,8 +34,8 @@ impl Host for RawPeer {
         RawPeer::send_packet(self, packet);
     }
 
-    fn socket(&mut self, domain: Domain) -> CallResult<Descriptor> {
-        self.after(|peer| peer.stack.socket(domain, SocketKind::Stream))
+    fn socket_of(&mut self, domain: Domain, kind: SocketKind) -> CallResult<Descriptor> {
+        self.after(|peer| peer.stack.socket(domain, kind))
     }
 
     fn bind(&mut self, d: Descriptor, addr: SocketAddr) -> CallResult<()> {
@@ -61,6 +62,10 @@ impl Host for RawPeer {
         self.after(|peer| peer.stack.connect(peer.now, d, addr))
     }
 
+    fn disconnect(&mut self, d: Descriptor) -> CallResult<()> {
+        self.after(|peer| peer.stack.disconnect(peer.now, d))
+    }
+
     fn connect_with_data(&mut self, d: Descriptor, addr: SocketAddr, data: &[u8]) -> CallResult<usize> {
         self.after(|peer| peer.stack.connect_with_data(peer.now, d, addr, data))
     }
@@ -73,8 +78,42 @@ impl Host for RawPeer {
         self.after(|peer| peer.stack.recv(peer.now, d, buf))
     }
 
-    fn recv_oob(&mut self, d: Descriptor) -> CallResult<u8> {
-        self.after(|peer| peer.stack.recv_oob(peer.now, d))
+    fn send_message(
+        &mut self,
+        d: Descriptor,
+        data: &[&[u8]],
+        to: Option<SocketAddr>,
+        flags: SendFlags,
+    ) -> CallResult<usize> {
+        let meta = to.map_or(SendMeta::connected(), SendMeta::to);
+        self.after(|peer| peer.stack.send_message(peer.now, d, data, &meta, flags))
+    }
+
+    fn recv_message(&mut self, d: Descriptor, lens: &[usize], flags: RecvFlags) -> CallResult<Message> {
+        let mut bufs: Vec<Vec<u8>> = lens.iter().map(|&len| vec![0; len]).collect();
+        let mut slices: Vec<&mut [u8]> = bufs.iter_mut().map(|buf| &mut buf[..]).collect();
+        let received = self.after(|peer| peer.stack.recv_message(peer.now, d, &mut slices, flags))?;
+        let of_datagram = received.meta.filter(|meta| meta.hop_limit() > 0);
+        Ok(Message {
+            len: received.len,
+            data: bufs.concat(),
+            flags: received.flags,
+            from: of_datagram.map(|meta| meta.peer()).or(received.error.map(|error| error.destination)),
+            control: of_datagram.map(|meta| Control {
+                to: meta.local().ip(),
+                hop_limit: meta.hop_limit(),
+                traffic_class: meta.traffic_class(),
+            }),
+            error: received.error.map(|error| {
+                let origin = match error.origin {
+                    ErrorOrigin::Local => "local".into(),
+                    ErrorOrigin::Icmp { kind, code } => format!("icmp {kind} {code}"),
+                    ErrorOrigin::Icmp6 { kind, code } => format!("icmp6 {kind} {code}"),
+                    other => format!("{other:?}"),
+                };
+                error_text(error.error.name(), &origin, error.info, error.offender.map(|addr| addr.ip()))
+            }),
+        })
     }
 
     fn shutdown(&mut self, d: Descriptor, how: Shutdown) -> CallResult<()> {
@@ -99,6 +138,26 @@ impl Host for RawPeer {
 
     fn queued_bytes(&mut self, d: Descriptor) -> CallResult<(usize, usize)> {
         named(self.stack.queued_bytes(d))
+    }
+
+    fn unread_bytes(&mut self, d: Descriptor) -> CallResult<usize> {
+        named(self.stack.unread_bytes(d))
+    }
+
+    fn unacknowledged_bytes(&mut self, d: Descriptor) -> CallResult<usize> {
+        named(self.stack.unacknowledged_bytes(d))
+    }
+
+    fn unsent_bytes(&mut self, d: Descriptor) -> CallResult<usize> {
+        named(self.stack.unsent_bytes(d))
+    }
+
+    fn at_mark(&mut self, d: Descriptor) -> CallResult<bool> {
+        named(self.stack.at_mark(d))
+    }
+
+    fn path_mtu(&mut self, d: Descriptor) -> CallResult<usize> {
+        named(self.stack.path_mtu(self.now, d))
     }
 
     fn info(&mut self, d: Descriptor, field: &str) -> CallResult<Found> {

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use portolan::{Config, Descriptor, Domain, Error, Instant, PollerId, Stack};
+use portolan::{Config, Descriptor, Domain, Error, Instant, PollerId, SendFlags, Stack};
 
 use super::{Answer, Call, Machine, POLLERS};
 
@@ -47,7 +47,9 @@ impl Portolan {
                 return stack.connect(now, d(name), to).map(done);
             }
             Call::Send(name, len) => return stack.send(now, d(name), &[1; 64][..len]).map(Answer::Done),
-            Call::SendUrgent(name) => return stack.send_oob(now, d(name), &[2]).map(Answer::Done),
+            Call::SendUrgent(name) => {
+                return stack.send_with(now, d(name), &[2], SendFlags::OOB).map(Answer::Done);
+            }
             Call::Recv(name, len) => {
                 return stack.recv(now, d(name), &mut [0; 64][..len]).map(Answer::Done);
             }

@@ -418,10 +418,11 @@ fn parse_send(words: &mut Words<'_>) -> Result<Verb, String> {
     let len = count(words.value("send")?)?;
     let mut flags = portolan::SendFlags::default();
     while let Some(word) = words.next_if(|word| matches!(word, "more" | "eor")) {
-        flags = flags.with(match word {
-            "more" => portolan::SendFlags::MORE,
-            _ => portolan::SendFlags::END_OF_RECORD,
-        });
+        flags = flags
+            | match word {
+                "more" => portolan::SendFlags::MORE,
+                _ => portolan::SendFlags::END_OF_RECORD,
+            };
     }
     Ok(Verb::Send { len, flags })
 }

@@ -5,16 +5,16 @@ use crate::error::{Error, Result};
 use crate::icmp::{self, echo};
 use crate::id::SocketId;
 use crate::ip::protocol;
+use crate::message_flags::{RecvFlags, SendFlags};
 use crate::socket::address::SockAddr;
 use crate::socket::common::{Env, TransmitOutcome};
-use crate::socket::datagram_calls::DatagramPacket;
+use crate::socket::datagram_calls::{DatagramPacket, check_longest};
 use crate::socket::datagram_queue::OutgoingDatagram;
 use crate::socket::kind::{Domain, SocketKind};
-use crate::socket::message::SendMeta;
+use crate::socket::message::{Received, SendMeta};
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
-use crate::tcp::SendFlags;
 
 impl ProtocolCalls for EchoSockets {
     fn new_socket(&self, domain: Domain, kind: SocketKind) -> Result<Socket> {
@@ -26,7 +26,6 @@ impl ProtocolCalls for EchoSockets {
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
-        env.common.record_mut(id)?.datagrams_mut()?.error = None;
         let flow = self.ports.flow_to(env, id, addr.to_ip()?, None, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         env.common.record_mut(id)?.datagrams_mut()?.connected = Some(flow);
@@ -41,17 +40,37 @@ impl ProtocolCalls for EchoSockets {
         meta: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize> {
+        check_longest(data.len())?;
         let data = data.into_datagram(flags)?;
-        let flow = self.ports.flow_of(env, id, meta)?;
-        // The message includes its header.
-        env.common.check_len(id, flow.remote.addr, data.len(), 0)?;
         if data.len() < icmp::HEADER_LEN {
             return Err(Error::InvalidArgument);
         }
+        let flow = self.ports.flow_of(env, id, meta)?;
+        if flags != SendFlags::NONE {
+            env.apply_route_flags(&flow, flags)?;
+        }
+        // The message includes its header.
+        env.check_len(id, &flow, data.len(), 0, false)?;
+        env.common.check_sender(id)?;
         let SendMeta { hop_limit, traffic_class, .. } = *meta;
         let outgoing =
             OutgoingDatagram { flow, data, segment_len: 0, hop_limit, traffic_class, is_packet: false };
         env.common.queue_datagram(id, outgoing)
+    }
+
+    fn receive_with(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        bufs: &mut [&mut [u8]],
+        flags: RecvFlags,
+    ) -> Result<Received> {
+        if flags.contains(RecvFlags::OOB) {
+            return Err(Error::NotSupported);
+        }
+        // As on Linux the length of the whole message is not to be had.
+        let flags = RecvFlags::from_bits(flags.bits() & !RecvFlags::TRUNCATE.bits());
+        env.common.receive_datagram_with(id, bufs, flags)
     }
 
     fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
@@ -77,6 +96,11 @@ impl ProtocolCalls for EchoSockets {
             self.ports.release(id, bound);
         }
         env.common.queue_transmit(id);
+    }
+
+    fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        env.common.record_mut(id)?.datagrams_mut()?.connected = None;
+        self.ports.on_disconnect(env, id, false)
     }
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {

@@ -3,13 +3,11 @@
 use super::EchoSockets;
 use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
-use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::protocol;
-use crate::network::{Datagram, IcmpOutcome, NetworkError, NetworkErrorKind};
+use crate::network::{Datagram, IcmpOutcome, NetworkError};
 use crate::socket::common::{Common, Env};
 use crate::socket::datagram_queue::ReceivedDatagram;
-use crate::socket::errors::report;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
 use crate::socket::scope::scope_of;
@@ -37,7 +35,7 @@ impl ProtocolInput for EchoSockets {
         }
         // An IP packet is shorter than 64 KiB.
         let segment_len = data.len() as u16;
-        let meta = DatagramMeta { flow, iface, hop_limit, traffic_class, segment_len, domain, at };
+        let meta = DatagramMeta { flow, iface, hop_limit, traffic_class, segment_len, domain, drops: 0, at };
         if let Err(reason) = env.common.deliver_datagram(id, ReceivedDatagram { meta, data }) {
             env.ctx.count_drop(reason);
         }
@@ -45,8 +43,8 @@ impl ProtocolInput for EchoSockets {
     }
 
     /// Handles an error about an echo request. The request has its socket's identifier where other
-    /// protocols have the second half of their ports. As with UDP, only a connected socket gets
-    /// errors, and only hard ones; Linux reports a path MTU over IPv4 only.
+    /// protocols have the second half of their ports. As on Linux a path MTU is
+    /// a hard error over IPv4 only.
     fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
         if !matches!(error.protocol, protocol::ICMP | protocol::ICMPV6) {
             return false;
@@ -54,15 +52,9 @@ impl ProtocolInput for EchoSockets {
         let Some(&[high, low]) = error.transport.get(4..6) else { return false };
         let local = Endpoint::new(flow.local.addr, u16::from_be_bytes([high, low]));
         let Some(id) = self.ports.find(&FourTuple { local, ..*flow }) else { return false };
-        let is_connected = peer_of(env.common, id).is_some_and(|peer| peer.remote.addr == flow.remote.addr);
-        let is_v4 = flow.remote.addr.is_ipv4();
-        let told = match error.kind {
-            NetworkErrorKind::PacketTooBig { .. } => is_v4.then_some(Error::MessageTooLong),
-            kind => report(kind, is_v4).filter(|report| report.is_hard).map(|report| report.error),
-        };
-        if let Some(error) = told.filter(|_| is_connected) {
-            env.common.set_datagram_error(id, error);
-        }
+        let remote = Endpoint::new(flow.remote.addr, 0);
+        let reports_mtu = remote.addr.is_ipv4();
+        env.report_to_sender(id, &FourTuple { remote, ..*flow }, error, error.transport.clone(), reports_mtu);
         true
     }
 }

@@ -6,7 +6,7 @@ mod tcp;
 mod udp;
 
 pub(super) use ip::IpFields;
-pub use ip::IpOptions;
+pub use ip::{IpOptions, MtuDiscover};
 pub use raw::{IcmpFilter, RawOptions};
 pub use tcp::{FastOpenOptions, TcpOptions};
 pub use udp::UdpOptions;
@@ -128,6 +128,20 @@ pub enum SocketOption {
     Linger2(Option<Duration>),
     /// IPV6_V6ONLY; to be set before `bind`.
     V6Only(bool),
+    /// IP_RECVERR and IPV6_RECVERR, for both families of a socket. On datagrams every error about
+    /// one of its packets is reported, soft ones and those of a socket that is not connected, too,
+    /// and put into the error queue, for [`recv_error`](crate::Stack::recv_error). The queue shares
+    /// the receive buffer. A stream has no error queue; with this option it reports ICMP errors at
+    /// once, instead of keeping them as the reason in case it times out.
+    ReceiveErrors(bool),
+    /// IP_MTU_DISCOVER and IPV6_MTU_DISCOVER of datagrams. A stream always discovers its path MTU.
+    MtuDiscover(MtuDiscover),
+    /// IPV6_DONTFRAG: datagrams over IPv6 that do not fit the path MTU are refused
+    /// (`MessageTooLong`).
+    DontFragment(bool),
+    /// UDP_CORK: as if each call had [`SendFlags::MORE`](crate::SendFlags::MORE). When the option
+    /// is cleared, the datagram is sent.
+    UdpCork(bool),
     /// UDP_SEGMENT: the data of one call is sent as datagrams of this many bytes, the last of which
     /// may be shorter; at most 128 of them (`InvalidArgument`). None may need fragmentation, not
     /// even a single one (`MessageTooLong`). A device that cuts runs gets all of it at once. 0, the
@@ -275,9 +289,16 @@ impl SocketOptions {
             max_pacing_rate: None,
             filter: None,
             is_filter_locked: false,
-            ip: IpOptions { ttl: None, tos: 0, v6_only: false },
+            ip: IpOptions {
+                ttl: None,
+                tos: 0,
+                v6_only: false,
+                receive_errors: false,
+                mtu_discover: MtuDiscover::Want,
+                dont_fragment: false,
+            },
             tcp,
-            udp: UdpOptions { segment: 0, gro: false },
+            udp: UdpOptions { segment: 0, gro: false, cork: false },
             raw: None,
             settings: Settings::default().into(),
         };
@@ -371,6 +392,10 @@ impl SocketOptions {
                 self.tcp.linger2 = time.map(|time| or_default(time.min(MAX_LINGER2)));
             }
             SocketOption::V6Only(on) => self.ip.v6_only = on,
+            SocketOption::ReceiveErrors(on) => self.ip.receive_errors = on,
+            SocketOption::MtuDiscover(mode) => self.ip.mtu_discover = mode,
+            SocketOption::DontFragment(on) => self.ip.dont_fragment = on,
+            SocketOption::UdpCork(on) => self.udp.cork = on,
             SocketOption::UdpSegment(len) => self.udp.segment = len,
             SocketOption::UdpGro(on) => self.udp.gro = on,
             SocketOption::HeaderIncluded(on) => self.raw_options()?.header_included = on,
@@ -396,7 +421,7 @@ impl SocketOptions {
     }
 
     pub(super) fn ip_fields(&self) -> IpFields {
-        IpFields { ttl: self.ip.ttl, tos: self.ip.tos }
+        IpFields { ttl: self.ip.ttl, tos: self.ip.tos, mtu_discover: self.ip.mtu_discover }
     }
 
     /// With which sockets this one may share its port.
@@ -429,6 +454,7 @@ impl SocketOptions {
             keepalive_probes: self.tcp.keepalive_count,
             syn_retries: self.tcp.syn_count,
             fin_wait_2: self.tcp.linger2,
+            reports_soft_errors: self.ip.receive_errors,
         }
     }
 }

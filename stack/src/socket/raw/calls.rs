@@ -14,18 +14,18 @@ use crate::icmp;
 use crate::id::SocketId;
 use crate::ip::checksum::transport_checksum;
 use crate::ip::{ipv4, protocol};
+use crate::message_flags::{RecvFlags, SendFlags};
 use crate::socket::address::SockAddr;
 use crate::socket::binding::Groups;
 use crate::socket::common::{Common, Env, TransmitOutcome};
 use crate::socket::datagram_calls::DatagramPacket;
 use crate::socket::datagram_queue::OutgoingDatagram;
 use crate::socket::kind::{Domain, SocketKind};
-use crate::socket::message::SendMeta;
+use crate::socket::message::{Received, SendMeta};
 use crate::socket::options::{RawOptions, SocketOption};
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
 use crate::socket::scope::{Bound, iface_of, loopback_if_unspecified};
-use crate::tcp::SendFlags;
 
 /// The offset of the checksum in an ICMPv6 message.
 const ICMPV6_CHECKSUM_AT: u16 = 2;
@@ -54,7 +54,7 @@ impl ProtocolCalls for RawSockets {
         let mut socket = Socket::new(domain, kind, options, Protocol::new_datagrams());
         // As on Linux the protocol is the socket's port from the beginning.
         let addr = socket.any_addr(false);
-        socket.set_bound(Bound { addr, port: number.into(), scope: 0 });
+        socket.set_bound(Bound { addr, port: number.into(), scope: 0, names_port: true });
         Ok(socket)
     }
 
@@ -115,7 +115,7 @@ impl ProtocolCalls for RawSockets {
             env.common.check_sender(id)?;
             complete(env, &flow, data)?
         } else {
-            with_checksum(env.common, id, &flow, checksum_at, data)?
+            with_checksum(env, id, &flow, checksum_at, data)?
         };
         let SendMeta { hop_limit, traffic_class, .. } = *meta;
         let outgoing = OutgoingDatagram {
@@ -127,6 +127,19 @@ impl ProtocolCalls for RawSockets {
             is_packet: header_included,
         };
         env.common.queue_datagram(id, outgoing)
+    }
+
+    fn receive_with(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        bufs: &mut [&mut [u8]],
+        flags: RecvFlags,
+    ) -> Result<Received> {
+        if flags.contains(RecvFlags::OOB) {
+            return Err(Error::NotSupported);
+        }
+        env.common.receive_datagram_with(id, bufs, flags)
     }
 
     fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
@@ -249,13 +262,13 @@ fn flow_to(
 /// Checks the length of what a program sends, and fills in the checksum (RFC 3542 §3.1). EMSGSIZE,
 /// and EINVAL if there is no room for a checksum.
 fn with_checksum(
-    common: &Common,
+    env: &mut Env<'_>,
     id: SocketId,
     flow: &FourTuple,
     checksum_at: Option<u16>,
     data: Bytes,
 ) -> Result<Bytes> {
-    common.check_len(id, flow.remote.addr, data.len(), 0)?;
+    env.check_len(id, flow, data.len(), 0, false)?;
     let protocol = flow.local.port as u8;
     // Linux reads the type and the code of a message, and refuses (EFAULT) one that has none.
     let is_icmp = protocol == protocol::icmp_for(flow.remote.addr);

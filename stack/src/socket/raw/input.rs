@@ -5,15 +5,13 @@ use core::net::IpAddr;
 use super::RawSockets;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
-use crate::error::Error;
 use crate::id::SocketId;
 use crate::interface_id::InterfaceId;
 use crate::ip::checksum::verify_transport_checksum;
 use crate::ip::{protocol, read_u8};
-use crate::network::{Datagram, IcmpOutcome, NetworkError, NetworkErrorKind};
+use crate::network::{Datagram, IcmpOutcome, NetworkError};
 use crate::socket::common::{Common, Env};
 use crate::socket::datagram_queue::ReceivedDatagram;
-use crate::socket::errors::report;
 use crate::socket::kind::Domain;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
@@ -42,17 +40,8 @@ impl ProtocolInput for RawSockets {
                 continue;
             }
             is_ours = true;
-            let told = match error.kind {
-                NetworkErrorKind::PacketTooBig { .. } => is_v4.then_some(Error::MessageTooLong),
-                kind => report(kind, is_v4).filter(|report| report.is_hard).map(|report| report.error),
-            };
-            let is_connected = env.common.record(id).is_ok_and(|socket| flow_of(socket).is_some());
-            if let Some(error) = told.filter(|_| is_connected) {
-                env.common.set_datagram_error(id, error);
-            }
-        }
-        if is_ours && let NetworkErrorKind::PacketTooBig { mtu } = error.kind {
-            env.network.learn_path_mtu(env.ctx.now, remote, iface_of(flow.scope), mtu);
+            let flow = FourTuple { remote: Endpoint::new(remote, 0), ..*flow };
+            env.report_to_sender(id, &flow, error, error.transport.clone(), is_v4);
         }
         is_ours
     }
@@ -95,7 +84,8 @@ impl RawSockets {
             // An IP packet is shorter than 64 KiB, and so is what follows its IPv6 header.
             let segment_len = data.len() as u16;
             let at = env.ctx.received_at;
-            let meta = DatagramMeta { flow, iface, hop_limit, traffic_class, segment_len, domain, at };
+            let meta =
+                DatagramMeta { flow, iface, hop_limit, traffic_class, segment_len, domain, drops: 0, at };
             let checked = match is_right {
                 true => env.common.deliver_datagram(id, ReceivedDatagram { meta, data }),
                 false => Err(DropReason::BadRawChecksum),

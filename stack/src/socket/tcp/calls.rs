@@ -15,16 +15,17 @@ use crate::Ctx;
 use crate::error::{Error, Result};
 use crate::event::Wakeup;
 use crate::id::{OwnerId, SocketId};
+use crate::message_flags::{ReceivedFlags, RecvFlags, SendFlags};
 use crate::socket::address::SockAddr;
 use crate::socket::binding::{Groups, bind_port};
 use crate::socket::common::{Common, Env, TimerTarget, TransmitOutcome};
 use crate::socket::kind::{Domain, Shutdown, SocketKind};
-use crate::socket::message::{DatagramMeta, SendMeta};
+use crate::socket::message::{DatagramMeta, Received, SendMeta};
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Holders, Protocol, Socket};
 use crate::socket::scope::Bound;
-use crate::tcp::{Connection, SendFlags, State};
+use crate::tcp::{Connection, State};
 
 impl ProtocolCalls for TcpSockets {
     fn new_socket(&self, domain: Domain, kind: SocketKind) -> Result<Socket> {
@@ -56,7 +57,7 @@ impl ProtocolCalls for TcpSockets {
         let Bound { addr, port, .. } = match socket.bound() {
             Some(bound) => bound,
             None => {
-                let any = Bound { addr: socket.any_addr(true), port: 0, scope: 0 };
+                let any = Bound { addr: socket.any_addr(true), port: 0, scope: 0, names_port: false };
                 bind_port(env, &mut self.ports, id, any)?
             }
         };
@@ -85,6 +86,23 @@ impl ProtocolCalls for TcpSockets {
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
         let is_fast = env.common.record(id)?.options.tcp.fast_open.connect;
         self.open_stream(env, id, addr.to_ip()?, is_fast)
+    }
+
+    /// Ends the connection with a reset, or listening. The socket can then be used again.
+    fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        match env.common.record_mut(id)?.protocol.tcp_mut()? {
+            TcpSocket::Stream(stream) => {
+                stream.named(&mut env.ctx).disconnect(&mut env.ctx);
+                self.settle(env, id, After::Change);
+            }
+            TcpSocket::Listener(_) => self.stop_listening(env, id),
+            TcpSocket::Ended(stream) => {
+                stream.ended.disconnect();
+                env.common.note_readiness(id, Wakeup::NONE);
+            }
+            TcpSocket::Idle => {}
+        }
+        Ok(())
     }
 
     fn connect_with(
@@ -124,10 +142,13 @@ impl ProtocolCalls for TcpSockets {
         let whole = data.len();
         let sent = match data {
             SendData::Slice(slice) => connection.send(ctx, &slice[..slice.len().min(room)]),
-            SendData::Urgent(slice) => connection.send_oob(ctx, &slice[..slice.len().min(room)]),
+            SendData::Slices(slices) => connection.send_slices(ctx, slices, room),
             SendData::Bytes(bytes) => connection.send_bytes(ctx, bytes.slice(..bytes.len().min(room))),
         };
         if let Ok(len @ 1..) = sent {
+            if flags.contains(SendFlags::OOB) {
+                connection.end_urgent_data();
+            }
             connection.set_send_flags(if len == whole { flags } else { SendFlags::default() });
         }
         self.settle(env, id, After::Change);
@@ -152,11 +173,30 @@ impl ProtocolCalls for TcpSockets {
         self.with_readable(env, id, |connection, ctx| connection.recv_bytes(ctx, max))
     }
 
-    fn receive_urgent(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<u8> {
-        if env.common.record(id)?.protocol.ended().is_some() {
-            return Err(Error::InvalidArgument);
+    fn receive_with(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        bufs: &mut [&mut [u8]],
+        flags: RecvFlags,
+    ) -> Result<Received> {
+        // A stream has no queue of errors.
+        if flags.contains(RecvFlags::ERROR_QUEUE) {
+            return Err(Error::WouldBlock);
         }
-        self.with_readable(env, id, |connection, _| connection.recv_oob())
+        let meta = env.common.record(id)?.connection_meta(env.ctx.now).ok();
+        let (peeks, discards) = (flags.contains(RecvFlags::PEEK), flags.contains(RecvFlags::TRUNCATE));
+        if flags.contains(RecvFlags::OOB) {
+            return Ok(Received { meta, ..self.receive_urgent(env, id, bufs, peeks, discards)? });
+        }
+        let max = bufs.iter().map(|buf| buf.len()).sum();
+        let len = self.with_readable(env, id, |connection, ctx| match (peeks, discards) {
+            (true, true) => connection.peek_len(max),
+            (true, false) => connection.peek(bufs),
+            (false, true) => connection.discard(ctx, max),
+            (false, false) => connection.recv_slices(ctx, bufs),
+        })?;
+        Ok(Received { len, meta, ..Received::default() })
     }
 
     fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
@@ -258,6 +298,34 @@ fn check_state(socket: &Socket, option: SocketOption) -> Result<()> {
 }
 
 impl TcpSockets {
+    /// Receives the urgent byte. As on Linux a call without room for it takes it, too, and says
+    /// that it was truncated.
+    fn receive_urgent(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        bufs: &mut [&mut [u8]],
+        peeks: bool,
+        discards: bool,
+    ) -> Result<Received> {
+        if matches!(env.common.record(id)?.protocol, Protocol::Tcp(TcpSocket::Idle | TcpSocket::Ended(_))) {
+            return Err(Error::InvalidArgument);
+        }
+        let taken = self.with_readable(env, id, |connection, _| connection.recv_oob(peeks))?;
+        let Some(byte) = taken else { return Ok(Received::default()) };
+        let mut received = Received { flags: ReceivedFlags::OOB, ..Received::default() };
+        match bufs.iter_mut().find_map(|buf| buf.first_mut()) {
+            Some(place) => {
+                if !discards {
+                    *place = byte;
+                }
+                received.len = 1;
+            }
+            None => received.flags = received.flags | ReceivedFlags::TRUNCATED,
+        }
+        Ok(received)
+    }
+
     fn with_readable<T: Default>(
         &mut self,
         env: &mut Env<'_>,

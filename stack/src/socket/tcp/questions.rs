@@ -41,12 +41,22 @@ pub(crate) fn complete_options(socket: &Socket, options: &mut SocketOptions) {
     }
 }
 
-/// SIOCATMARK. ENOTCONN.
+/// SIOCATMARK. EOPNOTSUPP for datagrams.
 pub(crate) fn is_at_mark(socket: &Socket) -> Result<bool> {
     match &socket.protocol {
         Protocol::Tcp(TcpSocket::Stream(stream)) => Ok(stream.connection.is_at_mark()),
-        Protocol::Tcp(TcpSocket::Ended(_)) => Ok(false),
-        _ => Err(Error::NotConnected),
+        Protocol::Tcp(_) => Ok(false),
+        _ => Err(Error::NotSupported),
+    }
+}
+
+/// SIOCOUTQNSD. EINVAL for a listener, EOPNOTSUPP for datagrams.
+pub(crate) fn unsent_bytes(socket: &Socket) -> Result<usize> {
+    match &socket.protocol {
+        Protocol::Tcp(TcpSocket::Stream(stream)) => Ok(stream.connection.unsent()),
+        Protocol::Tcp(TcpSocket::Idle | TcpSocket::Ended(_)) => Ok(0),
+        Protocol::Tcp(TcpSocket::Listener(_)) => Err(Error::InvalidArgument),
+        _ => Err(Error::NotSupported),
     }
 }
 

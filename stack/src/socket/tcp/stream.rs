@@ -140,6 +140,22 @@ impl ProtocolState for TcpSocket {
         }
     }
 
+    fn unread(&self) -> Result<usize> {
+        match self {
+            TcpSocket::Listener(_) => Err(Error::InvalidArgument),
+            TcpSocket::Idle | TcpSocket::Ended(_) => Ok(0),
+            TcpSocket::Stream(stream) => Ok(stream.connection.unread()),
+        }
+    }
+
+    fn unacknowledged(&self) -> Result<usize> {
+        match self {
+            TcpSocket::Listener(_) => Err(Error::InvalidArgument),
+            TcpSocket::Idle | TcpSocket::Ended(_) => Ok(0),
+            TcpSocket::Stream(stream) => Ok(stream.connection.unacknowledged()),
+        }
+    }
+
     fn describe(&self, _: bool, info: &mut SocketInfo) {
         match self {
             TcpSocket::Idle => info.state = SocketState::Tcp(State::Closed),
@@ -168,10 +184,10 @@ impl ProtocolState for TcpSocket {
         }
     }
 
-    fn peek(&self, buf: &mut [u8]) -> Result<usize> {
+    fn peek(&mut self, buf: &mut [u8]) -> Result<usize> {
         match self {
-            TcpSocket::Stream(stream) => stream.connection.peek(buf),
-            TcpSocket::Ended(stream) => stream.ended.peek().map(|()| 0),
+            TcpSocket::Stream(stream) => stream.connection.peek(&mut [buf]),
+            TcpSocket::Ended(stream) => stream.ended.recv().map(|()| 0),
             TcpSocket::Idle | TcpSocket::Listener(_) => Err(Error::NotConnected),
         }
     }

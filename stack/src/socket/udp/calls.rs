@@ -1,5 +1,6 @@
 //! The calls of programs on UDP sockets, and the sending.
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::UdpSockets;
@@ -7,18 +8,18 @@ use crate::error::{Error, Result};
 use crate::frame::payload_len;
 use crate::id::SocketId;
 use crate::ip::protocol;
+use crate::message_flags::SendFlags;
 use crate::offload::{SegmentKind, Segments};
 use crate::socket::address::SockAddr;
 use crate::socket::common::{Env, TransmitOutcome};
-use crate::socket::datagram_calls::DatagramPacket;
-use crate::socket::datagram_queue::OutgoingDatagram;
+use crate::socket::datagram_calls::{DatagramPacket, check_longest};
+use crate::socket::datagram_queue::{CorkedDatagram, OutgoingDatagram};
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
 use crate::socket::scope::iface_of;
-use crate::tcp::SendFlags;
 use crate::udp;
 
 /// Linux's UDP_MAX_SEGMENTS.
@@ -34,11 +35,7 @@ impl ProtocolCalls for UdpSockets {
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
-        let old = {
-            let datagrams = env.common.record_mut(id)?.datagrams_mut()?;
-            datagrams.error = None;
-            datagrams.connected
-        };
+        let old = env.common.record_mut(id)?.datagrams_mut()?.connected;
         let flow = self.ports.flow_to(env, id, addr.to_ip()?, None, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         if self.connected.get(&flow).is_some_and(|&other| other != id) {
@@ -66,12 +63,22 @@ impl ProtocolCalls for UdpSockets {
         meta: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize> {
+        let socket = env.common.record_mut(id)?;
+        if socket.domain == Domain::V4 {
+            check_longest(data.len())?;
+        }
         let data = data.into_datagram(flags)?;
+        let options = socket.options.udp;
+        if socket.datagrams_mut()?.corked.is_some() {
+            return self.send_corked(env, id, None, &data, flags);
+        }
         let flow = self.ports.flow_of(env, id, meta)?;
         let remote = flow.remote.addr;
-        env.common.check_len(id, remote, data.len(), udp::HEADER_LEN)?;
-        let of_socket = env.common.record(id)?.options.udp.segment;
-        let segment_len = meta.segment_len.unwrap_or(of_socket);
+        let segment_len = meta.segment_len.unwrap_or(options.segment);
+        if flags != SendFlags::NONE {
+            env.apply_route_flags(&flow, flags)?;
+        }
+        env.check_len(id, &flow, data.len(), udp::HEADER_LEN, segment_len > 0)?;
         if segment_len > 0 {
             // As in Linux's udp_send_skb: with UDP_SEGMENT not even a single datagram is
             // fragmented.
@@ -83,7 +90,12 @@ impl ProtocolCalls for UdpSockets {
                 return Err(Error::InvalidArgument);
             }
         }
+        env.common.check_sender(id)?;
         let SendMeta { hop_limit, traffic_class, .. } = *meta;
+        if options.cork || flags.contains(SendFlags::MORE) {
+            let begun = CorkedDatagram { flow, data: Vec::new(), segment_len, hop_limit, traffic_class };
+            return self.send_corked(env, id, Some(begun), &data, flags);
+        }
         let outgoing =
             OutgoingDatagram { flow, data, segment_len, hop_limit, traffic_class, is_packet: false };
         env.common.queue_datagram(id, outgoing)
@@ -128,8 +140,42 @@ impl ProtocolCalls for UdpSockets {
         env.common.queue_transmit(id);
     }
 
+    fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        let connected = env.common.record_mut(id)?.datagrams_mut()?.connected.take();
+        if let Some(flow) = connected {
+            self.connected.remove(&flow);
+        }
+        self.ports.on_disconnect(env, id, connected.is_some())
+    }
+
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
-        self.ports.set_option(env, id, option)
+        self.ports.set_option(env, id, option)?;
+        if option == SocketOption::UdpCork(false) {
+            env.common.uncork(id)?;
+        }
+        Ok(())
+    }
+}
+
+impl UdpSockets {
+    /// Sends a part of a datagram: `begun` is its beginning, unless there is one. Without MSG_MORE
+    /// and UDP_CORK this is the last part.
+    #[cold]
+    fn send_corked(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        begun: Option<CorkedDatagram>,
+        data: &[u8],
+        flags: SendFlags,
+    ) -> Result<usize> {
+        env.common.check_sender(id)?;
+        let len = env.common.add_to_corked(id, begun, data)?;
+        let socket = env.common.record(id)?;
+        if !socket.options.udp.cork && !flags.contains(SendFlags::MORE) {
+            env.common.uncork(id)?;
+        }
+        Ok(len)
     }
 }
 

@@ -7,16 +7,14 @@ use super::calls::count;
 use crate::bpf::Filter;
 use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
-use crate::error::Error;
 use crate::id::SocketId;
 use crate::ip::protocol;
 use crate::network::{Cast, Datagram, NetworkError, NetworkErrorKind};
 use crate::socket::common::Env;
 use crate::socket::datagram_queue::ReceivedDatagram;
-use crate::socket::errors::report;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
-use crate::socket::scope::{iface_of, scope_of};
+use crate::socket::scope::scope_of;
 use crate::subject::Subject;
 use crate::udp;
 
@@ -58,27 +56,16 @@ impl UdpSockets {
 }
 
 impl ProtocolInput for UdpSockets {
-    /// Linux: only a connected UDP socket hears of errors, and only of hard ones.
     fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
         if error.protocol != protocol::UDP {
             return false;
         }
         let connected = self.connected.get(flow).copied();
-        if let NetworkErrorKind::PacketTooBig { mtu } = error.kind {
-            let is_ours = connected.or_else(|| self.ports.find(flow)).is_some();
-            if is_ours {
-                env.network.learn_path_mtu(env.ctx.now, flow.remote.addr, iface_of(flow.scope), mtu);
-            }
-            if let Some(id) = connected {
-                env.common.set_datagram_error(id, Error::MessageTooLong);
-            }
-            return is_ours;
-        }
-        let hard = report(error.kind, flow.remote.addr.is_ipv4()).filter(|report| report.is_hard);
-        if let (Some(id), Some(report)) = (connected, hard) {
-            env.common.set_datagram_error(id, report.error);
-        }
-        connected.is_some()
+        let Some(id) = connected.or_else(|| self.ports.find(flow)) else { return false };
+        let queues = env.common.records.get(id).is_some_and(|socket| socket.options.ip.receive_errors);
+        let payload = error.transport.slice(udp::HEADER_LEN..);
+        env.report_to_sender(id, flow, error, payload, true);
+        queues || connected.is_some() || matches!(error.kind, NetworkErrorKind::PacketTooBig { .. })
     }
 }
 
@@ -94,6 +81,7 @@ fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple
         traffic_class: datagram.traffic_class,
         segment_len: datagram.segment_len,
         domain: socket.domain,
+        drops: 0,
         at: env.ctx.received_at,
     };
     if let Some(filter) = socket.options.filter.clone() {

@@ -81,6 +81,7 @@ impl Host {
             keepalive_probes: tcp.keepalive_probes,
             syn_retries: None,
             fin_wait_2: Some(self.config.tcp.fin_wait_2),
+            reports_soft_errors: false,
         }
     }
 

@@ -7,6 +7,7 @@ use core::time::Duration;
 use bytes::Bytes;
 
 use super::peer::{IRS, Offer, Peer, Sent};
+use super::urgent::send_urgent;
 use crate::config::{Ecn, TcpConfig};
 use crate::tcp::{Flags, Header};
 
@@ -199,7 +200,8 @@ fn the_window_is_updated(long: &mut Long) {
 /// Segments after the urgent data have no urgent pointer.
 fn something_is_urgent(long: &mut Long) {
     assert!(!long.peer.connection.is_urgent());
-    let (_, sent) = long.peer.call(|connection, ctx| connection.send_oob(ctx, &alloc::vec![1; MSS as usize]));
+    let (_, sent) =
+        long.peer.call(|connection, ctx| send_urgent(connection, ctx, &alloc::vec![1; MSS as usize]));
     assert!(sent[0].header.flags.contains(Flags::URG));
     let _ = long.ack_all();
     let sent = long.peer.send(&alloc::vec![0; 2 * MSS as usize]);

@@ -5,7 +5,8 @@ use super::peer::{IRS, Offer, Peer};
 use crate::config::Config;
 use crate::drop_reason::DropReason;
 use crate::memory::{Account, Budget};
-use crate::tcp::{Flags, Header, Options, SendFlags, SeqNumber, SynReceived};
+use crate::message_flags::SendFlags;
+use crate::tcp::{Flags, Header, Options, SeqNumber, SynReceived};
 
 /// The budget of each of a hundred sockets in an account with this much room.
 pub(super) fn pressed(room: usize) -> Budget {
@@ -274,7 +275,8 @@ fn the_ends_of_records_count() {
         let _ = peer.ack_bytes(0);
         for _ in 0..20 {
             let _ = peer.send(&[1; 10]);
-            peer.connection.set_send_flags(SendFlags { end_of_record: is_record, ..SendFlags::default() });
+            let flags = if is_record { SendFlags::END_OF_RECORD } else { SendFlags::NONE };
+            peer.connection.set_send_flags(flags);
         }
         peer.connection.memory_bytes()
     };

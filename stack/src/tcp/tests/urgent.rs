@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 
 use super::peer::{Offer, Peer};
+use crate::Ctx;
 use crate::error::Error;
-use crate::tcp::{Flags, Header};
+use crate::tcp::{Connection, Flags, Header};
 
 fn inline(on: bool) -> Peer {
     Peer::established_with(Offer::plain(), |_, params| params.settings.oob_inline = on)
@@ -18,7 +19,21 @@ fn urgent(peer: &mut Peer, pointer: u16, data: &[u8]) {
 }
 
 fn oob(peer: &mut Peer) -> Result<u8, Error> {
-    peer.connection.recv_oob()
+    let seen = peer.connection.recv_oob(true);
+    let taken = peer.connection.recv_oob(false);
+    assert_eq!(seen, taken);
+    taken.map(|byte| byte.expect("reading was not shut down"))
+}
+
+/// Sends data whose last byte is urgent.
+pub(super) fn send_urgent(
+    connection: &mut Connection,
+    ctx: &mut Ctx<'_>,
+    data: &[u8],
+) -> Result<usize, Error> {
+    let len = connection.send(ctx, data)?;
+    connection.end_urgent_data();
+    Ok(len)
 }
 
 fn read(peer: &mut Peer) -> Result<Vec<u8>, Error> {
@@ -37,10 +52,10 @@ fn the_last_urgent_byte_is_taken_out_of_the_stream() {
     assert!(!peer.connection.take_urgent_news());
     assert!(!peer.connection.is_at_mark());
     let mut buf = [0; 9];
-    assert_eq!(peer.connection.peek(&mut buf), Ok(2));
+    assert_eq!(peer.connection.peek(&mut [&mut buf]), Ok(2));
     assert_eq!(read(&mut peer).as_deref(), Ok(&b"ab"[..]), "up to the mark");
     assert!(peer.connection.is_at_mark());
-    assert_eq!(peer.connection.peek(&mut buf), Ok(2));
+    assert_eq!(peer.connection.peek(&mut [&mut buf]), Ok(2));
     assert_eq!(&buf[..2], b"de", "behind the hidden byte");
     assert_eq!(oob(&mut peer), Ok(b'c'));
     assert_eq!(oob(&mut peer), Err(Error::InvalidArgument), "it is there once");
@@ -139,7 +154,7 @@ fn without_copies_the_mark_is_kept_too() {
 fn what_is_sent_as_urgent_is_announced() {
     let mut peer = inline(false);
     let _ = peer.send(b"first");
-    let (_, sent) = peer.call(|connection, ctx| connection.send_oob(ctx, b"ur!"));
+    let (_, sent) = peer.call(|connection, ctx| send_urgent(connection, ctx, b"ur!"));
     assert_eq!(&sent[0].data[..], b"ur!", "at once");
     assert!(sent[0].header.flags.contains(Flags::URG));
     assert_eq!(sent[0].header.urgent, 3);
@@ -154,7 +169,7 @@ fn what_is_sent_as_urgent_is_announced() {
 #[test]
 fn a_pointer_reaches_over_many_segments_and_is_repeated_with_them() {
     let mut peer = inline(false);
-    let (_, sent) = peer.call(|connection, ctx| connection.send_oob(ctx, &[7; 3500]));
+    let (_, sent) = peer.call(|connection, ctx| send_urgent(connection, ctx, &[7; 3500]));
     let pointers: Vec<u16> = sent.iter().map(|sent| sent.header.urgent).collect();
     assert_eq!(pointers, [3500, 2500, 1500, 500]);
     let again = peer.wait_for_segment();
@@ -165,7 +180,7 @@ fn a_pointer_reaches_over_many_segments_and_is_repeated_with_them() {
 #[test]
 fn a_pointer_too_far_ahead_says_as_much_as_it_can() {
     let mut peer = Peer::established_with(Offer { scale: Some(4), ..Offer::plain() }, |_, _| {});
-    let (_, sent) = peer.call(|connection, ctx| connection.send_oob(ctx, &[7; 100_000]));
+    let (_, sent) = peer.call(|connection, ctx| send_urgent(connection, ctx, &[7; 100_000]));
     assert!(sent.iter().all(|sent| sent.header.urgent == u16::MAX && sent.header.flags.contains(Flags::URG)));
 }
 
@@ -173,10 +188,10 @@ fn a_pointer_too_far_ahead_says_as_much_as_it_can() {
 fn what_one_end_sends_as_urgent_the_other_finds() {
     use super::bench::{End, Pair};
     let mut pair = Pair::established();
-    pair.at(End::Client, |connection, ctx| connection.send_oob(ctx, b"interrupt!")).expect("room");
+    pair.at(End::Client, |connection, ctx| send_urgent(connection, ctx, b"interrupt!")).expect("room");
     let _ = pair.send(End::Client, b"and on");
     pair.run_until(|pair| pair.server().readiness().urgent);
-    assert_eq!(pair.server().recv_oob(), Ok(b'!'));
+    assert_eq!(pair.server().recv_oob(false), Ok(Some(b'!')));
     pair.run_for(core::time::Duration::from_secs(1));
     assert_eq!(pair.recv(End::Server), b"interruptand on");
 }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use portolan::{CongestionControl, Descriptor, Shutdown, SocketKind, SocketOption};
+use portolan::{
+    CongestionControl, Descriptor, MtuDiscover, RecvFlags, SendFlags, Shutdown, SocketKind, SocketOption,
+};
 
 use super::{FIRST_PEER_PORT, LISTENING_PORT, Machine};
 use crate::fuzz::features::Features;
@@ -129,11 +131,11 @@ impl Machine {
     fn look(&mut self, descriptor: Descriptor, what: u8) {
         let now = self.host.now;
         let stack = &mut self.host.stack;
-        match what % 8 {
+        match what % 12 {
             0 => drop(stack.info(now, descriptor)),
             1 => drop(stack.take_error(descriptor)),
-            2 => drop(stack.send_oob(now, descriptor, b"!")),
-            3 => drop(stack.recv_oob(now, descriptor)),
+            2 => drop(stack.send_with(now, descriptor, b"!", SendFlags::OOB)),
+            3 => drop(stack.recv_with(now, descriptor, &mut [0], RecvFlags::OOB)),
             4 => drop(stack.peek(descriptor, &mut [0; 100])),
             5 => {
                 let (received, unacknowledged) = stack.queued_bytes(descriptor).unwrap_or_default();
@@ -145,6 +147,17 @@ impl Machine {
             }
             6 => {
                 let _ = stack.listen(descriptor, 4);
+            }
+            8 => drop(stack.disconnect(now, descriptor)),
+            9 => {
+                let flags = RecvFlags::from_bits(u32::from(what) << 1 | u32::from(what) << 8);
+                let (mut first, mut second) = ([0; 3], [0; 100]);
+                let _ = stack.recv_message(now, descriptor, &mut [&mut first, &mut second], flags);
+            }
+            10 => drop(stack.send_with(now, descriptor, &[0xdd; 900], SendFlags::MORE)),
+            11 => {
+                let _ = (stack.recv_error(descriptor), stack.unread_bytes(descriptor));
+                let _ = (stack.unsent_bytes(descriptor), stack.path_mtu(now, descriptor));
             }
             _ => {
                 let infos = stack.sockets();
@@ -159,7 +172,7 @@ impl Machine {
 fn socket_option(which: u8, value: u16) -> SocketOption {
     let (on, bytes) = (value % 2 == 1, usize::from(value));
     let time = Duration::from_millis(u64::from(value) * 10);
-    match which % 20 {
+    match which % 24 {
         0 => SocketOption::ReceiveBuffer(bytes),
         1 => SocketOption::SendBuffer(bytes),
         2 => SocketOption::KeepAlive(on),
@@ -179,6 +192,12 @@ fn socket_option(which: u8, value: u16) -> SocketOption {
         16 => SocketOption::DeferAccept(time),
         17 => SocketOption::MaxSegment(value),
         18 => SocketOption::KeepCount(value as u8),
-        _ => SocketOption::UdpSegment(value),
+        19 => SocketOption::UdpSegment(value),
+        20 => SocketOption::ReceiveErrors(on),
+        21 => SocketOption::MtuDiscover(
+            [MtuDiscover::Dont, MtuDiscover::Want, MtuDiscover::Do, MtuDiscover::Probe][bytes % 4],
+        ),
+        22 => SocketOption::DontFragment(on),
+        _ => SocketOption::UdpCork(on),
     }
 }

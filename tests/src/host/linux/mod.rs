@@ -1,11 +1,12 @@
 //! [`LinuxHost`]: the kernel in a new network namespace, with a TUN device that leads to the test.
 //!
 //! Read this file (the namespace, the device, time), then `settings` (sysctls), `link` (the
-//! interface), `sockets` (calls) and `look` (queries).
+//! interface), `sockets` and `messages` (calls) and `look` (queries).
 #![allow(unsafe_code)]
 
 mod link;
 mod look;
+mod messages;
 mod settings;
 mod sockets;
 

@@ -1,20 +1,25 @@
 //! The kernel's sockets as sockets of a host under test.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use portolan::{CongestionControl, Domain, Instant, Readiness, Shutdown, SocketOption};
+use portolan::{
+    CongestionControl, Domain, Instant, MtuDiscover, Readiness, Shutdown, SocketKind, SocketOption,
+};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use rustix::net::{
-    accept_with, bind, connect, getpeername, getsockname, listen, recv, send, sendto, shutdown, socket_with,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, ipproto,
+};
+use rustix::net::{
+    accept_with, bind, connect, getpeername, getsockname, listen, recv, send, sendmsg, sendmsg_addr, sendto,
+    shutdown, socket_with,
 };
 
-use super::LinuxHost;
+use super::{LinuxHost, messages};
 use crate::by_family;
-use crate::host::{CallResult, Found, Host};
+use crate::host::{CallResult, Found, Host, Message};
 
 /// This is not in `libc` yet. Accepted connections inherit it from their listener.
 const TCP_DELACK_MAX_US: i32 = 46;
@@ -42,10 +47,18 @@ impl Host for LinuxHost {
         self.write_packet(packet);
     }
 
-    fn socket(&mut self, domain: Domain) -> CallResult<RawFd> {
+    fn socket_of(&mut self, domain: Domain, kind: SocketKind) -> CallResult<RawFd> {
         let family = by_family(domain, AddressFamily::INET, AddressFamily::INET6);
-        let socket = named(socket_with(family, SocketType::STREAM, FLAGS, None))?;
-        if let Some(time) = self.delayed_ack {
+        let (socket_type, protocol) = match kind {
+            SocketKind::Stream => (SocketType::STREAM, None),
+            SocketKind::Datagram => (SocketType::DGRAM, None),
+            SocketKind::Echo => (SocketType::DGRAM, Some(by_family(domain, ipproto::ICMP, ipproto::ICMPV6))),
+            _ => return Err("EPROTONOSUPPORT"),
+        };
+        let socket = named(socket_with(family, socket_type, FLAGS, protocol))?;
+        if kind != SocketKind::Stream {
+            named(messages::ask_for_control(socket.as_raw_fd(), domain))?;
+        } else if let Some(time) = self.delayed_ack {
             named(set_delayed_ack(socket.as_raw_fd(), time))?;
         }
         Ok(self.keep(socket))
@@ -78,26 +91,42 @@ impl Host for LinuxHost {
         self.after(d, |socket| connect(socket, &addr))
     }
 
+    fn disconnect(&mut self, d: RawFd) -> CallResult<()> {
+        self.after(d, messages::disconnect)
+    }
+
     fn connect_with_data(&mut self, d: RawFd, addr: SocketAddr, data: &[u8]) -> CallResult<usize> {
         let flags = SendFlags::NOSIGNAL | SendFlags::from_bits_retain(libc::MSG_FASTOPEN as u32);
         self.after(d, |socket| sendto(socket, data, flags, &addr))
     }
 
     fn send_with(&mut self, d: RawFd, data: &[u8], flags: portolan::SendFlags) -> CallResult<usize> {
-        let mut all = SendFlags::NOSIGNAL;
-        all.set(SendFlags::MORE, flags.more);
-        all.set(SendFlags::EOR, flags.end_of_record);
-        self.after(d, |socket| send(socket, data, all))
+        let flags = SendFlags::NOSIGNAL | SendFlags::from_bits_retain(flags.bits());
+        self.after(d, |socket| send(socket, data, flags))
     }
 
     fn recv(&mut self, d: RawFd, buf: &mut [u8]) -> CallResult<usize> {
         self.after(d, |socket| recv(socket, buf, RecvFlags::empty()).map(|(len, _)| len))
     }
 
-    fn recv_oob(&mut self, d: RawFd) -> CallResult<u8> {
-        let mut byte = [0];
-        self.after(d, |socket| recv(socket, &mut byte, RecvFlags::OOB))?;
-        Ok(byte[0])
+    fn send_message(
+        &mut self,
+        d: RawFd,
+        data: &[&[u8]],
+        to: Option<SocketAddr>,
+        flags: portolan::SendFlags,
+    ) -> CallResult<usize> {
+        let slices: Vec<IoSlice<'_>> = data.iter().map(|slice| IoSlice::new(slice)).collect();
+        let flags = SendFlags::NOSIGNAL | SendFlags::from_bits_retain(flags.bits());
+        let mut control = SendAncillaryBuffer::default();
+        self.after(d, |socket| match to {
+            Some(to) => sendmsg_addr(socket, &to, &slices, &mut control, flags),
+            None => sendmsg(socket, &slices, &mut control, flags),
+        })
+    }
+
+    fn recv_message(&mut self, d: RawFd, lens: &[usize], flags: portolan::RecvFlags) -> CallResult<Message> {
+        self.after(d, |socket| messages::receive(socket, lens, flags))
     }
 
     fn shutdown(&mut self, d: RawFd, how: Shutdown) -> CallResult<()> {
@@ -132,6 +161,26 @@ impl Host for LinuxHost {
 
     fn queued_bytes(&mut self, d: RawFd) -> CallResult<(usize, usize)> {
         self.after(d, super::look::queued_bytes)
+    }
+
+    fn unread_bytes(&mut self, d: RawFd) -> CallResult<usize> {
+        self.after(d, |socket| messages::ask(socket, libc::FIONREAD))
+    }
+
+    fn unacknowledged_bytes(&mut self, d: RawFd) -> CallResult<usize> {
+        self.after(d, |socket| messages::ask(socket, libc::TIOCOUTQ))
+    }
+
+    fn unsent_bytes(&mut self, d: RawFd) -> CallResult<usize> {
+        self.after(d, |socket| messages::ask(socket, messages::SIOCOUTQNSD))
+    }
+
+    fn at_mark(&mut self, d: RawFd) -> CallResult<bool> {
+        self.after(d, |socket| messages::ask(socket, messages::SIOCATMARK)).map(|mark| mark != 0)
+    }
+
+    fn path_mtu(&mut self, d: RawFd) -> CallResult<usize> {
+        self.after(d, |socket| messages::path_mtu(socket.as_raw_fd()))
     }
 
     fn info(&mut self, d: RawFd, field: &str) -> CallResult<Found> {
@@ -229,13 +278,28 @@ fn set_option(socket: RawFd, option: SocketOption) -> rustix::io::Result<()> {
             return set_bytes(socket, SOL_SOCKET, libc::SO_MAX_PACING_RATE, &rate.to_ne_bytes());
         }
         SocketOption::Tos(tos) => {
-            let mut domain = [0; 4];
-            get_bytes(socket, SOL_SOCKET, libc::SO_DOMAIN, &mut domain)?;
-            match i32::from_ne_bytes(domain) {
-                libc::AF_INET6 => (libc::IPPROTO_IPV6, libc::IPV6_TCLASS, i32::from(tos)),
-                _ => (libc::IPPROTO_IP, libc::IP_TOS, i32::from(tos)),
-            }
+            return set_for_ip(socket, libc::IP_TOS, libc::IPV6_TCLASS, i32::from(tos));
         }
+        SocketOption::Ttl(ttl) => {
+            return set_for_ip(socket, libc::IP_TTL, libc::IPV6_UNICAST_HOPS, i32::from(ttl));
+        }
+        SocketOption::ReceiveErrors(on) => {
+            return set_for_ip(socket, libc::IP_RECVERR, libc::IPV6_RECVERR, i32::from(on));
+        }
+        SocketOption::MtuDiscover(mode) => {
+            let mode = match mode {
+                MtuDiscover::Dont => libc::IP_PMTUDISC_DONT,
+                MtuDiscover::Want => libc::IP_PMTUDISC_WANT,
+                MtuDiscover::Do => libc::IP_PMTUDISC_DO,
+                MtuDiscover::Probe => libc::IP_PMTUDISC_PROBE,
+                MtuDiscover::Interface => libc::IP_PMTUDISC_INTERFACE,
+                _ => libc::IP_PMTUDISC_OMIT,
+            };
+            return set_for_ip(socket, libc::IP_MTU_DISCOVER, libc::IPV6_MTU_DISCOVER, mode);
+        }
+        SocketOption::DontFragment(on) => (libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, i32::from(on)),
+        SocketOption::UdpCork(on) => (libc::IPPROTO_UDP, libc::UDP_CORK, i32::from(on)),
+        SocketOption::Broadcast(on) => (SOL_SOCKET, libc::SO_BROADCAST, i32::from(on)),
         SocketOption::SynCount(count) => (IPPROTO_TCP, libc::TCP_SYNCNT, i32::from(count)),
         SocketOption::Linger2(time) => {
             (IPPROTO_TCP, libc::TCP_LINGER2, time.map_or(-1, |time| time.as_secs() as i32))
@@ -248,6 +312,20 @@ fn set_option(socket: RawFd, option: SocketOption) -> rustix::io::Result<()> {
     set_bytes(socket, level, name, &value.to_ne_bytes())
 }
 
+/// Sets an option of IP: on an IPv6 socket that of IPv6, and that of IPv4 for mapped addresses.
+fn set_for_ip(socket: RawFd, v4: i32, v6: i32, value: i32) -> rustix::io::Result<()> {
+    if is_v6(socket)? {
+        set_bytes(socket, libc::IPPROTO_IPV6, v6, &value.to_ne_bytes())?;
+    }
+    set_bytes(socket, libc::IPPROTO_IP, v4, &value.to_ne_bytes())
+}
+
+pub(super) fn is_v6(socket: RawFd) -> rustix::io::Result<bool> {
+    let mut domain = [0; 4];
+    get_bytes(socket, libc::SOL_SOCKET, libc::SO_DOMAIN, &mut domain)?;
+    Ok(i32::from_ne_bytes(domain) == libc::AF_INET6)
+}
+
 fn congestion_name(kind: CongestionControl) -> rustix::io::Result<&'static str> {
     match kind {
         CongestionControl::Reno => Ok("reno"),
@@ -257,7 +335,7 @@ fn congestion_name(kind: CongestionControl) -> rustix::io::Result<&'static str> 
     }
 }
 
-fn set_bytes(socket: RawFd, level: i32, name: i32, value: &[u8]) -> rustix::io::Result<()> {
+pub(super) fn set_bytes(socket: RawFd, level: i32, name: i32, value: &[u8]) -> rustix::io::Result<()> {
     // SAFETY: the pointer and the length are those of `value`, which the kernel only reads.
     let result = unsafe {
         libc::setsockopt(socket, level, name, value.as_ptr().cast(), value.len() as libc::socklen_t)
@@ -274,7 +352,7 @@ pub(super) fn get_bytes(socket: RawFd, level: i32, name: i32, value: &mut [u8]) 
     if result == 0 { Ok(len as usize) } else { Err(last_error()) }
 }
 
-fn last_error() -> Errno {
+pub(super) fn last_error() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
@@ -283,7 +361,7 @@ fn named<T>(result: rustix::io::Result<T>) -> CallResult<T> {
 }
 
 /// The name of an error.
-fn errno_name(error: Errno) -> &'static str {
+pub(super) fn errno_name(error: Errno) -> &'static str {
     match error {
         Errno::AGAIN => "EAGAIN",
         Errno::INPROGRESS => "EINPROGRESS",
@@ -315,6 +393,9 @@ fn errno_name(error: Errno) -> &'static str {
         Errno::NOMEM => "ENOMEM",
         Errno::NOENT => "ENOENT",
         Errno::MFILE => "EMFILE",
+        Errno::NOTTY => "ENOTTY",
+        Errno::PROTONOSUPPORT => "EPROTONOSUPPORT",
+        Errno::REMOTEIO => "EREMOTEIO",
         _ => "another error",
     }
 }
