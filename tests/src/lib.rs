@@ -5,6 +5,7 @@
 //! - [`Transfer`] is two programs that send each other data and compare it;
 //! - [`soak`] simulates random networks by the thousand;
 //! - [`differ`] plays random peers against Portolan and the Linux kernel;
+//! - [`datagrams`] makes calls on datagram sockets, on Portolan and on the Linux kernel;
 //! - [`pollers`] makes random calls on pollers, on Portolan and on the Linux kernel;
 //! - [`bpf`] compares random BPF programs on Portolan and the Linux kernel;
 //! - [`sockopt`] compares socket options by number and bytes with those of the Linux kernel;
@@ -16,6 +17,7 @@ pub mod bpf;
 pub mod call_matrix;
 mod check;
 pub mod crowd;
+pub mod datagrams;
 pub mod differ;
 mod family;
 pub mod fuzz;

@@ -22,6 +22,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/tests/pollers.rs",
         "env!(\"CARGO_BIN_EXE_pollers\")",
     ),
+    (
+        "cargo run --release -p portolan-tests --bin datagrams -- --table 1 --seeds 10000",
+        "tests/tests/datagrams.rs",
+        "env!(\"CARGO_BIN_EXE_datagrams\")",
+    ),
     // This is run by hand, for hours.
     (
         "cargo mutants -p portolan --shard 7/19 --sharding round-robin --baseline skip --timeout 60",
