@@ -47,19 +47,21 @@ struct Timeout(AtomicU64);
 
 impl Timeout {
     fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
-        let nanos = match timeout {
-            None => 0,
-            // As in std: a time-out of zero would mean "never" to setsockopt, and is refused.
-            Some(Duration::ZERO) => {
-                return Err(refused(
-                    "a time-out of zero: give a longer one, None to wait as long as it takes, or use \
-                     set_nonblocking(true) not to wait",
-                ));
-            }
-            Some(timeout) => u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX),
-        };
-        self.0.store(nanos, Ordering::Relaxed);
+        // As in std: a time-out of zero would mean "never" to setsockopt, and is refused.
+        if timeout == Some(Duration::ZERO) {
+            return Err(refused(
+                "a time-out of zero: give a longer one, None to wait as long as it takes, or use \
+                 set_nonblocking(true) not to wait",
+            ));
+        }
+        self.store(timeout);
         Ok(())
+    }
+
+    /// Sets the time-out. With a time of zero a call hardly waits.
+    fn store(&self, timeout: Option<Duration>) {
+        let nanos = |timeout: Duration| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(1);
+        self.0.store(timeout.map_or(0, nanos), Ordering::Relaxed);
     }
 
     fn value(&self) -> Option<Duration> {
@@ -266,7 +268,18 @@ impl Socket {
             .map_err(to_io_error)
     }
 
+    /// Sets an option. The time-outs are kept here, where a call that waits needs no lock to read
+    /// them.
     pub(crate) fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        match option {
+            SocketOption::ReceiveTimeout(timeout) => self.read_timeout.store(timeout),
+            SocketOption::SendTimeout(timeout) => self.write_timeout.store(timeout),
+            _ => return self.set_stack_option(option),
+        }
+        Ok(())
+    }
+
+    fn set_stack_option(&self, option: SocketOption) -> io::Result<()> {
         self.call(|stack, now, d| stack.set_option(now, d, option)).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput => refused(format!(
                 "{option:?} is out of its range, or not for this kind of socket in its state; SocketOption's documentation \

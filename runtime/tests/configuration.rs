@@ -250,6 +250,28 @@ fn time_outs_of_zero_and_impossible_hop_limits_say_what_to_give() {
     });
 }
 
+/// SO_RCVTIMEO and SO_SNDTIMEO are the time-outs of std.
+#[test]
+fn time_outs_are_options() {
+    within_time(|| {
+        let (server, _client) = pair();
+        let socket = UdpSocket::bind(&server, addr(1, 7)).unwrap();
+        let [short, long] = [20, 700].map(Duration::from_millis);
+        socket.set_option(SocketOption::ReceiveTimeout(Some(short))).unwrap();
+        socket.set_option(SocketOption::SendTimeout(Some(long))).unwrap();
+        assert_eq!(
+            (socket.read_timeout().unwrap(), socket.write_timeout().unwrap()),
+            (Some(short), Some(long))
+        );
+        assert!(socket.recv_from(&mut [0; 8]).is_err(), "nothing comes, and it does not wait for ever");
+        // As a negative time in C.
+        socket.set_option(SocketOption::ReceiveTimeout(Some(Duration::ZERO))).unwrap();
+        assert!(socket.recv_from(&mut [0; 8]).is_err());
+        socket.set_option(SocketOption::ReceiveTimeout(None)).unwrap();
+        assert_eq!(socket.read_timeout().unwrap(), None);
+    });
+}
+
 #[test]
 fn a_port_that_is_taken_and_an_option_out_of_range_are_named() {
     within_time(|| {

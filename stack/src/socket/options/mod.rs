@@ -50,7 +50,8 @@ pub enum SocketOption {
     /// SO_BROADCAST.
     Broadcast(bool),
     /// SO_RCVTIMEO: how long a blocking read waits; `None` for as long as it takes. The stack's own
-    /// calls never wait, so this is for those who wait on behalf of a program.
+    /// calls never wait: this is for whoever waits on behalf of a program. The sockets of the
+    /// runtime obey it.
     ReceiveTimeout(Option<Duration>),
     /// SO_SNDTIMEO: as `ReceiveTimeout`, for a blocking `send` and `connect`.
     SendTimeout(Option<Duration>),
