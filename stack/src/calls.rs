@@ -243,8 +243,8 @@ calls! {
     /// # let now = Instant::ZERO;
     /// # let mut stack = Stack::new(Config::default(), [7; 32], now);
     /// # let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
-    /// # stack.bind(socket, ([127, 0, 0, 1], 7).into())?;
-    /// # stack.send_to(now, socket, b"ping", ([127, 0, 0, 1], 7).into())?;
+    /// # stack.bind(socket, ([127, 0, 0, 1], 7))?;
+    /// # stack.send_to(now, socket, b"ping", ([127, 0, 0, 1], 7))?;
     /// # while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
     /// // How long is the next datagram?
     /// let len = stack.recv_with(now, socket, &mut [], RecvFlags::PEEK | RecvFlags::TRUNCATE)?;
