@@ -11,4 +11,5 @@ mod impaired;
 mod offload;
 mod ping;
 mod tcp;
+mod tools;
 mod udp;
