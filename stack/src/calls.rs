@@ -456,7 +456,12 @@ calls! {
 
     /// Sets an option. `InvalidArgument` for a value out of its range, or IPV6_V6ONLY after `bind`.
     pub fn set_option(&mut self, now: Instant, d: Descriptor, option: SocketOption) -> Result<()> {
-        call_at(self, now, d, |kind, env, id| kind.set_option(env, id, option))
+        call_at(self, now, d, |kind, env, id| {
+            env.check_multicast_option(id, option)?;
+            kind.set_option(env, id, option)?;
+            env.resolve_multicast_interface(id, option);
+            Ok(())
+        })
     }
 
     /// Sets an option by number, with its value in the layout of Linux (`setsockopt`), for bindings
@@ -571,6 +576,7 @@ calls! {
 }
 
 mod filters;
+mod multicast;
 mod owners;
 mod pollers;
 #[cfg(test)]

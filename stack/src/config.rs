@@ -3,12 +3,14 @@
 
 mod check;
 mod congestion_control;
+mod multicast;
 mod tcp;
 
 use core::time::Duration;
 
 pub use check::ConfigError;
 pub use congestion_control::CongestionControl;
+pub use multicast::MulticastConfig;
 pub use tcp::{Ecn, MtuProbing, SynCookieMode, TcpConfig};
 
 /// The tunables of a stack. `Config::default()` suits a server on a LAN or the Internet.
@@ -50,6 +52,8 @@ pub struct Config {
     pub neighbor: NeighborConfig,
     /// IPv4, IPv6, ICMP.
     pub ip: IpConfig,
+    /// Multicast: limits of memberships, IGMP and MLD.
+    pub multicast: MulticastConfig,
     /// UDP.
     pub udp: UdpConfig,
     /// TCP.
@@ -68,6 +72,7 @@ impl Default for Config {
             ephemeral_ports: (32768, 60999),
             neighbor: NeighborConfig::default(),
             ip: IpConfig::default(),
+            multicast: MulticastConfig::default(),
             udp: UdpConfig::default(),
             tcp: TcpConfig::default(),
         }

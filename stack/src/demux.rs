@@ -187,6 +187,11 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
         group.sharing += usize::from(reuse_port);
     }
 
+    /// The number of sockets that share this address and port.
+    pub(crate) fn count(&self, addr: BoundAddr, port: u16) -> usize {
+        self.groups.get(&(addr, port)).map_or(0, |group| group.members.len())
+    }
+
     pub(crate) fn remove(&mut self, addr: BoundAddr, port: u16, id: Id) {
         if let Some(group) = self.groups.get_mut(&(addr, port)) {
             let Group { members, sharing } = group;

@@ -30,7 +30,8 @@ drop_reasons! {
     RuntFrame,
     /// The frame is longer than the interface's MTU allows.
     OversizedFrame,
-    /// A unicast frame for another station's MAC address.
+    /// A unicast frame for another station's MAC address, or a frame to a group that the interface
+    /// has not joined.
     OtherStation,
     /// A frame from a group address, or from our own MAC address.
     BadLinkSource,
@@ -146,6 +147,13 @@ drop_reasons! {
     OtherStack,
     /// An ARP request or neighbour solicitation that the rate limit left unanswered.
     NeighborRateLimit,
+    /// An IGMP or MLD message that is malformed, has a wrong checksum, or may come from another
+    /// network: a TTL other than 1, for MLD a source that is not link-local.
+    BadGroupMessage,
+    /// A valid IGMP or MLD message that is for routers.
+    UnneededGroupMessage,
+    /// A packet to a group of ours, from a source that no member wants to hear.
+    SourceFiltered,
 }
 
 #[cfg(test)]

@@ -67,6 +67,7 @@
 //! | `link` | Ethernet, ARP, NDP, the neighbour cache |
 //! | `iface` | interfaces, their addresses, source selection, routes |
 //! | `ip` | input, output, fragments, path MTU |
+//! | `multicast` | the groups that an interface listens to; IGMP and MLD |
 //! | `icmp` | echo, errors |
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
@@ -115,6 +116,7 @@ mod ip;
 mod link;
 mod memory;
 mod message_flags;
+mod multicast;
 mod network;
 mod offload;
 mod ports;
@@ -136,8 +138,8 @@ mod udp;
 
 pub use calls::Owner;
 pub use config::{
-    Config, ConfigError, CongestionControl, Ecn, IpConfig, MtuProbing, NeighborConfig, SynCookieMode,
-    TcpConfig, UdpConfig,
+    Config, ConfigError, CongestionControl, Ecn, IpConfig, MtuProbing, MulticastConfig, NeighborConfig,
+    SynCookieMode, TcpConfig, UdpConfig,
 };
 pub use drop_reason::DropReason;
 pub use error::{CloseReason, Error, Result};
@@ -145,6 +147,7 @@ pub use event::{Deadline, DeadlineKind, Event, Readiness};
 pub use frame::{Frame, Transmit};
 pub use id::{OwnerId, PollerId, SocketId};
 pub use message_flags::{ReceivedFlags, RecvFlags, SendFlags};
+pub use multicast::{FilterMode, MulticastInterface, SourceFilter};
 pub use network::{
     AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, NeighborInfo,
     NeighborState, PacketType, ParseCidrError, ParseMacAddrError, Route,
@@ -152,14 +155,15 @@ pub use network::{
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
     Credentials, DatagramMeta, Descriptor, Domain, ErrorOrigin, FastOpenOptions, IcmpFilter, Interest,
-    IpOptions, MtuDiscover, QueuedError, RawOptions, Ready, Received, SendMeta, Shutdown, SockAddr,
-    SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions, UnixAddr,
+    IpOptions, MtuDiscover, MulticastOptions, QueuedError, RawOptions, Ready, Received, SendMeta, Shutdown,
+    SockAddr, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions,
+    UnixAddr,
 };
 pub use socket::{OptionName, option_names};
 pub use stack::Stack;
 pub use stats::{
     CookieStats, Counter, EcnStats, FastOpenStats, IcmpStats, IpStats, LinkStats, MemoryStats, MtuStats,
-    RecoveryStats, Stats, TcpStats, UdpStats,
+    MulticastStats, RecoveryStats, Stats, TcpStats, UdpStats,
 };
 pub use steering::Steering;
 pub use tcp::{CongestionState, TcpInfo};

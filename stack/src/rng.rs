@@ -13,6 +13,15 @@ impl Rng {
         Rng(ChaCha12Rng::from_seed(seed))
     }
 
+    /// Another generator with the same seed, whose numbers have nothing to do with those of this
+    /// one.
+    pub(crate) fn stream(&self, number: u64) -> Rng {
+        let mut other = self.0.clone();
+        other.set_stream(number);
+        other.set_word_pos(0);
+        Rng(other)
+    }
+
     pub(crate) fn next_u32(&mut self) -> u32 {
         self.0.next_u32()
     }

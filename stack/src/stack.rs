@@ -150,7 +150,7 @@ impl Stack {
 
     /// Removes an address from an interface. Connections that use it remain until they time out.
     pub fn remove_address(&mut self, iface: InterfaceId, addr: IpAddr) -> Result<()> {
-        self.network.remove_address(iface, addr)
+        self.network.remove_address(self.core.now, iface, addr)
     }
 
     /// The interfaces as they are now, with the state of their addresses.
@@ -483,8 +483,13 @@ mod tests {
                 .unwrap();
         }
         let mut frames = 0;
-        while stack.poll_transmit(Instant::ZERO).is_some() {
-            frames += 1;
+        // This host gets a copy of each broadcast, too.
+        loop {
+            frames += usize::from(stack.poll_transmit(Instant::ZERO).is_some());
+            if !stack.has_transmits() {
+                break;
+            }
+            stack.handle_loopback(Instant::ZERO);
         }
         assert_eq!(frames, 50 * 41);
         assert_eq!(stack.stats().drops(DropReason::TransmitQueueFull), 0);

@@ -108,6 +108,18 @@ group! {
 }
 
 group! {
+    /// IGMP and MLD.
+    MulticastStats, "multicast", {
+        /// Queries received.
+        queries_received,
+        /// Reports of other hosts received, of the versions in which hosts heed them.
+        reports_received,
+        /// Reports, and messages about leaving, sent.
+        reports_sent,
+    }
+}
+
+group! {
     /// UDP datagrams.
     UdpStats, "udp", {
         /// UDP datagrams delivered to a socket.
@@ -274,6 +286,8 @@ pub struct Stats {
     pub ip: IpStats,
     /// ICMP messages.
     pub icmp: IcmpStats,
+    /// IGMP and MLD.
+    pub multicast: MulticastStats,
     /// UDP datagrams.
     pub udp: UdpStats,
     /// TCP segments and connections.
@@ -302,6 +316,7 @@ impl Stats {
             link: LinkStats::default(),
             ip: IpStats::default(),
             icmp: IcmpStats::default(),
+            multicast: MulticastStats::default(),
             udp: UdpStats::default(),
             tcp: TcpStats::default(),
             recovery: RecoveryStats::default(),
@@ -336,6 +351,7 @@ impl Stats {
             link,
             ip,
             icmp,
+            multicast,
             udp,
             tcp,
             recovery,
@@ -348,6 +364,7 @@ impl Stats {
             first_drop: _,
         } = self;
         let packets = link.counters().chain(ip.counters()).chain(icmp.counters()).chain(udp.counters());
+        let packets = packets.chain(multicast.counters());
         let segments = tcp.counters().chain(recovery.counters()).chain(ecn.counters()).chain(mtu.counters());
         let rest = cookies.counters().chain(fast_open.counters()).chain(memory.counters());
         packets.chain(segments).chain(rest)
@@ -366,6 +383,7 @@ impl Stats {
             link,
             ip,
             icmp,
+            multicast,
             udp,
             tcp,
             recovery,
@@ -380,6 +398,7 @@ impl Stats {
         self.link.add(link);
         self.ip.add(ip);
         self.icmp.add(icmp);
+        self.multicast.add(multicast);
         self.udp.add(udp);
         self.tcp.add(tcp);
         self.recovery.add(recovery);

@@ -13,6 +13,7 @@
 //!   ([`DropReason::OtherStack`](crate::DropReason::OtherStack));
 //! - ARP and NDP go to all, so that each knows the neighbours; only the first stack asks whether
 //!   addresses are free, announces them and answers for them;
+//! - IGMP and MLD go to all, and each stack reports the groups of its own sockets;
 //! - a datagram to one of our own addresses whose socket is another stack's leaves through
 //!   [`InterfaceId::LOOPBACK`](crate::InterfaceId::LOOPBACK).
 //!
@@ -22,7 +23,7 @@
 //! | UDP | by the local port, modulo the number of stacks: a UDP socket is on one stack |
 //! | ICMP echo reply | by the identifier, in the same way |
 //! | ICMP error | that of the packet that it quotes |
-//! | ARP, NDP, fragments | all of them |
+//! | ARP, NDP, IGMP, MLD, fragments | all of them |
 //! | other protocols, which only raw sockets receive | the first stack |
 //! | anything else: echo requests, malformed packets | the stack that received it |
 
@@ -100,6 +101,7 @@ impl Steering {
         }
         let transport = packet.get(quote.transport_at..).unwrap_or_default();
         match (quote.protocol, quote.dst) {
+            (protocol::IGMP, _) => Destination::All,
             (protocol::ICMP, IpAddr::V4(_)) => self.of_icmp(transport, classify_v4),
             (protocol::ICMPV6, IpAddr::V6(_)) => self.of_icmp(transport, classify_v6),
             (protocol, local) => self.of_ports(protocol, local, quote.src, transport, Direction::In),
@@ -125,7 +127,7 @@ impl Steering {
         match read_u8(message, 0).map(classify) {
             Some(MessageClass::EchoReply) => one(read_u16(message, 4).map(|id| self.of_port(id))),
             Some(MessageClass::Error) => self.of_quoted(message.get(icmp::HEADER_LEN..).unwrap_or_default()),
-            Some(MessageClass::Neighbor) => Destination::All,
+            Some(MessageClass::Neighbor | MessageClass::Membership) => Destination::All,
             Some(
                 MessageClass::EchoRequest
                 | MessageClass::TimestampRequest

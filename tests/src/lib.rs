@@ -21,6 +21,7 @@ pub mod datagrams;
 pub mod differ;
 mod family;
 pub mod fuzz;
+pub mod groups;
 pub mod host;
 pub mod matrix;
 pub mod namespace;

@@ -2,6 +2,7 @@
 
 use super::timestamp;
 use crate::link::ndp;
+use crate::multicast::mld;
 
 /// The kinds of received messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub(crate) enum MessageClass {
     Redirect,
     /// A neighbour solicitation or advertisement.
     Neighbor,
+    /// MLD.
+    Membership,
     Unknown,
 }
 
@@ -39,8 +42,8 @@ pub(crate) fn classify_v6(kind: u8) -> MessageClass {
         1..=127 => MessageClass::Error,
         ndp::REDIRECT => MessageClass::Redirect,
         ndp::NEIGHBOR_SOLICITATION | ndp::NEIGHBOR_ADVERTISEMENT => MessageClass::Neighbor,
-        // Router solicitations and advertisements, because this stack does not configure itself;
-        // and MLD.
+        mld::QUERY | mld::V1_REPORT | mld::DONE | mld::V2_REPORT => MessageClass::Membership,
+        // Router solicitations and advertisements, because this stack does not configure itself.
         _ => MessageClass::Unknown,
     }
 }

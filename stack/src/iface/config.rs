@@ -1,6 +1,7 @@
 //! The configuration of an interface, and its state as a program sees it.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
 use super::address::AddressState;
 use super::cidr::Cidr;
@@ -63,4 +64,7 @@ pub struct InterfaceInfo {
     pub offloads: Offloads,
     /// Its addresses with their states, the link-local one included.
     pub addresses: Vec<(Cidr, AddressState)>,
+    /// The multicast groups that it listens to (`ip maddr`), sorted, IPv4 first. A device that
+    /// filters by MAC address must accept their frames.
+    pub groups: Vec<IpAddr>,
 }

@@ -1,7 +1,7 @@
 //! One interface: its link, its addresses, its neighbours.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr};
 
 use super::address::{Address, AddressEvent, AddressState};
 use super::cidr::Cidr;
@@ -9,11 +9,11 @@ use super::config::{InterfaceConfig, InterfaceInfo};
 use crate::config::{Config, NeighborConfig};
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
-use crate::ip::{Cast, is_class_e};
+use crate::ip::{Cast, is_class_e, is_link_local};
 use crate::link::mac::MacAddr;
 use crate::link::medium::Medium;
-use crate::link::ndp;
 use crate::link::neighbor::NeighborCache;
+use crate::multicast::InterfaceGroups;
 use crate::offload::Offloads;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -33,8 +33,10 @@ pub(crate) struct Interface {
     pub(crate) offloads: Offloads,
     pub(crate) neighbors: NeighborCache,
     addresses: Vec<Address>,
-    /// The earliest timer of its addresses.
-    next_address_at: Option<Instant>,
+    /// The multicast groups that it listens to.
+    groups: InterfaceGroups,
+    /// The earliest timer of its addresses and groups.
+    next_own_at: Option<Instant>,
 }
 
 impl Interface {
@@ -59,7 +61,8 @@ impl Interface {
             offloads: config.offloads,
             neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
             addresses: Vec::new(),
-            next_address_at: None,
+            groups: InterfaceGroups::new(tunables.multicast.robustness, true),
+            next_own_at: None,
         })
     }
 
@@ -88,14 +91,19 @@ impl Interface {
         }
         let detect = matches!(self.medium, Medium::Ethernet(_));
         self.addresses.push(Address::new(now, cidr, config, detect));
+        // RFC 4862 §5.4.2: before the address is probed.
+        self.groups.join_solicited_node(now, addr);
         self.rearm();
         Ok(())
     }
 
-    pub(crate) fn remove_address(&mut self, addr: IpAddr) -> Result<Cidr> {
+    pub(crate) fn remove_address(&mut self, now: Instant, addr: IpAddr) -> Result<Cidr> {
         let found = self.addresses.iter().position(|address| address.cidr.addr == addr);
         let at = found.ok_or(Error::AddressNotAvailable)?;
-        let cidr = self.addresses.remove(at).cidr;
+        let Address { cidr, state, .. } = self.addresses.remove(at);
+        if state != AddressState::Duplicated {
+            self.groups.leave_solicited_node(now, addr);
+        }
         self.rearm();
         Ok(cidr)
     }
@@ -111,7 +119,12 @@ impl Interface {
 
     /// Handles another station that claims `addr`, which is one of our addresses.
     pub(crate) fn on_conflict(&mut self, now: Instant, addr: IpAddr) -> Option<AddressEvent> {
-        let event = self.addresses.iter_mut().find(|address| address.cidr.addr == addr)?.on_conflict(now);
+        let address = self.addresses.iter_mut().find(|address| address.cidr.addr == addr)?;
+        let before = address.state;
+        let event = address.on_conflict(now);
+        if address.state != before {
+            self.groups.leave_solicited_node(now, addr);
+        }
         self.rearm();
         event
     }
@@ -130,23 +143,18 @@ impl Interface {
         addr.is_broadcast() || self.addresses.iter().any(|address| address.cidr.broadcast() == Some(addr))
     }
 
-    /// Whether we listen to this multicast group. These are 224.0.0.1 (RFC 1112 §4), ff02::1, and
-    /// the solicited-node groups of our addresses, tentative ones included (RFC 4291 §2.8, RFC 4862
-    /// §5.4.2).
-    pub(crate) fn is_member(&self, group: IpAddr) -> bool {
-        match group {
-            IpAddr::V4(group) => group == Ipv4Addr::new(224, 0, 0, 1),
-            IpAddr::V6(group) => group == ndp::ALL_NODES || self.is_solicited_node(group),
-        }
+    /// The multicast groups that it listens to: 224.0.0.1 (RFC 1112 §4), ff02::1, the
+    /// solicited-node groups of its addresses, tentative ones included (RFC 4291 §2.8, RFC 4862
+    /// §5.4.2), and those that sockets have joined.
+    pub(crate) fn groups(&self) -> &InterfaceGroups {
+        &self.groups
     }
 
-    fn is_solicited_node(&self, group: Ipv6Addr) -> bool {
-        self.addresses.iter().any(|address| match address.cidr.addr {
-            IpAddr::V6(addr) => {
-                address.state != AddressState::Duplicated && ndp::solicited_node(addr) == group
-            }
-            IpAddr::V4(_) => false,
-        })
+    /// Changes its multicast groups.
+    pub(crate) fn with_groups<R>(&mut self, change: impl FnOnce(&mut InterfaceGroups) -> R) -> R {
+        let result = change(&mut self.groups);
+        self.rearm();
+        result
     }
 
     /// How a packet that came in through this interface was addressed. `None` if it is for neither
@@ -157,7 +165,7 @@ impl Interface {
         }
         match dst {
             IpAddr::V4(addr) if self.is_broadcast(addr) => Some(Cast::Broadcast),
-            _ => (dst.is_multicast() && self.is_member(dst)).then_some(Cast::Multicast),
+            _ => (dst.is_multicast() && self.groups.is_member(dst)).then_some(Cast::Multicast),
         }
     }
 
@@ -167,21 +175,31 @@ impl Interface {
         now: Instant,
         config: &NeighborConfig,
     ) -> Vec<AddressEvent> {
-        if self.next_address_at.is_none_or(|at| now < at) {
+        if self.next_own_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
+        let had_link_local = self.has_link_local();
         let due = self.addresses.iter_mut().filter_map(|address| address.handle_timeout(now, config));
         let events = due.collect();
+        if !had_link_local && self.has_link_local() {
+            self.groups.on_link_local_address(now);
+        }
         self.rearm();
         events
     }
 
+    /// Whether it has an IPv6 link-local address that is in use.
+    fn has_link_local(&self) -> bool {
+        self.preferred().any(|cidr| is_link_local(cidr.addr))
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.next_address_at.into_iter().chain(self.neighbors.poll_timeout()).min()
+        self.next_own_at.into_iter().chain(self.neighbors.poll_timeout()).min()
     }
 
     fn rearm(&mut self) {
-        self.next_address_at = self.addresses.iter().filter_map(Address::poll_timeout).min();
+        let addresses = self.addresses.iter().filter_map(Address::poll_timeout);
+        self.next_own_at = addresses.chain(self.groups.poll_timeout()).min();
     }
 
     pub(crate) fn info(&self) -> InterfaceInfo {
@@ -191,6 +209,7 @@ impl Interface {
             mtu: self.mtu,
             offloads: self.offloads,
             addresses: self.addresses.iter().map(|address| (address.cidr, address.state)).collect(),
+            groups: self.groups.list(),
         }
     }
 }
@@ -244,9 +263,11 @@ mod tests {
         assert_eq!(cast(&iface, "10.0.0.2"), None);
         assert_eq!(cast(&iface, "ff02::1:ffaa:bbcc"), Some(Cast::Multicast));
         let mut now = Instant::ZERO;
+        let mut rng = Rng::new([0; 32]);
         while let Some(at) = iface.poll_timeout() {
             now = at;
             iface.handle_address_timeouts(at, &NeighborConfig::default());
+            iface.with_groups(|groups| groups.handle_timeout(at, &mut rng, [1000; 2]));
         }
         assert_eq!(now, Instant::from_secs(3));
         assert_eq!(cast(&iface, "10.0.0.2"), Some(Cast::Unicast));

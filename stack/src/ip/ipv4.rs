@@ -41,7 +41,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<IpHeader, DropReason> {
     })
 }
 
-/// The fields of an IPv4 header that we build; it never has options.
+/// The fields of an IPv4 header that we build.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ipv4Fields {
     pub(crate) src: Ipv4Addr,
@@ -58,14 +58,28 @@ pub(crate) struct Ipv4Fields {
 
 impl Ipv4Fields {
     /// Puts the header in front of a packet whose payload is `payload_len` bytes long.
+    #[inline]
     pub(crate) fn prepend(&self, header: &mut HeaderBuf, payload_len: usize) {
-        let bytes = header.prepend(HEADER_LEN);
+        self.write(header.prepend(HEADER_LEN), payload_len);
+    }
+
+    /// Like [`prepend`](Ipv4Fields::prepend), with the router alert option (RFC 2113).
+    pub(crate) fn prepend_with_router_alert(&self, header: &mut HeaderBuf, payload_len: usize) {
+        let bytes = header.prepend(HEADER_LEN + ROUTER_ALERT.len());
+        bytes[HEADER_LEN..].copy_from_slice(&ROUTER_ALERT);
+        self.write(bytes, payload_len);
+    }
+
+    /// Writes the header into `bytes`, which ends with its options.
+    #[inline(always)]
+    fn write(&self, bytes: &mut [u8], payload_len: usize) {
+        let header_len = bytes.len();
         let mut packet = Ipv4Packet::new_unchecked(&mut *bytes);
         packet.set_version(4);
-        packet.set_header_len(HEADER_LEN as u8);
+        packet.set_header_len(header_len as u8);
         packet.set_dscp(self.traffic_class >> 2);
         packet.set_ecn(self.traffic_class & 3);
-        packet.set_total_len((HEADER_LEN + payload_len) as u16);
+        packet.set_total_len((header_len + payload_len) as u16);
         packet.set_ident(self.ident);
         packet.clear_flags();
         packet.set_dont_frag(self.dont_fragment);
@@ -83,6 +97,8 @@ impl Ipv4Fields {
 
 const END_OF_OPTIONS: u8 = 0;
 const NO_OPERATION: u8 = 1;
+/// RFC 2113: type, length, and a value of 0.
+const ROUTER_ALERT: [u8; 4] = [148, 4, 0, 0];
 const LOOSE_SOURCE_ROUTE: u8 = 131;
 const STRICT_SOURCE_ROUTE: u8 = 137;
 

@@ -60,6 +60,8 @@ pub(crate) struct IpMeta {
     pub(crate) mtu_discovery: MtuDiscovery,
     /// The interface to leave through, for link-local and multicast destinations.
     pub(crate) iface: Option<InterfaceId>,
+    /// Whether members on this host get a copy of a packet to a group or broadcast address.
+    pub(crate) is_looped: bool,
     /// The offset of the checksum in the transport header, if the network layer is to fill it in or
     /// leave it to the device. `None`: the transport has filled it in.
     pub(crate) checksum_at: Option<u8>,
@@ -113,6 +115,14 @@ impl OutgoingHeader {
             OutgoingHeader::V6(Ipv6Fields { src, dst, next_header, .. }) => {
                 (src.into(), dst.into(), next_header)
             }
+        }
+    }
+
+    /// The TTL or hop limit.
+    pub(crate) fn hop_limit(&self) -> u8 {
+        match self {
+            OutgoingHeader::V4(fields) => fields.hop_limit,
+            OutgoingHeader::V6(fields) => fields.hop_limit,
         }
     }
 

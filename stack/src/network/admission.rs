@@ -6,7 +6,8 @@ use super::Network;
 use crate::drop_reason::DropReason;
 use crate::interface_id::InterfaceId;
 use crate::ip::input::{Arrival, is_martian};
-use crate::ip::{Cast, IpHeader, is_link_local};
+use crate::ip::{Cast, IpHeader, is_link_local, protocol};
+use crate::multicast::InterfaceGroups;
 
 /// The decision about a received packet.
 #[must_use]
@@ -24,16 +25,17 @@ impl Network {
     /// Decides whether a packet with these addresses is for this host, and how it was addressed.
     pub(super) fn admit(&self, arrival: Arrival, header: &IpHeader) -> Admission {
         let (src, dst) = (header.src, header.dst);
-        if is_martian(src, dst, arrival.looped) {
+        // RFC 9776 §4.2.13, RFC 4541 §2.1.1: hosts and switches without an address send IGMP messages
+        // from 0.0.0.0.
+        let is_addressless = |header: &IpHeader| header.protocol == protocol::IGMP && src.is_unspecified();
+        if is_martian(src, dst, arrival.looped) && !is_addressless(header) {
             return Admission::Drop(DropReason::Martian);
         }
         if arrival.looped {
-            let is_ours = self.is_local(dst);
-            return if is_ours {
-                Admission::Local(Cast::Unicast)
-            } else {
-                Admission::Drop(DropReason::NotForUs)
-            };
+            if self.is_local(dst) {
+                return Admission::Local(Cast::Unicast);
+            }
+            return self.admit_looped_group(arrival.iface, header);
         }
         let Some(interface) = self.interface(arrival.iface) else {
             return Admission::Drop(DropReason::NoInterface);
@@ -45,6 +47,9 @@ impl Network {
             return Admission::Drop(DropReason::Martian);
         }
         let cast = match interface.cast_of(dst) {
+            Some(Cast::Multicast) if is_filtered(interface.groups(), header) => {
+                return Admission::Drop(DropReason::SourceFiltered);
+            }
             Some(cast) => cast,
             // The weak host model (RFC 1122 §3.3.4.2), as in Linux: a packet may be for any of our
             // addresses, whichever interface it came in through.
@@ -60,9 +65,34 @@ impl Network {
         Admission::Local(if cast == Cast::Unicast { arrival.link_cast } else { cast })
     }
 
+    /// Decides about a packet to a group or broadcast address from this host itself.
+    fn admit_looped_group(&self, iface: InterfaceId, header: &IpHeader) -> Admission {
+        if let IpAddr::V4(dst) = header.dst
+            && self.interface(iface).is_some_and(|interface| interface.is_broadcast(dst))
+        {
+            return Admission::Local(Cast::Broadcast);
+        }
+        match self.groups_of(iface) {
+            Some(groups) if header.dst.is_multicast() && groups.is_member(header.dst) => {
+                if is_filtered(groups, header) {
+                    return Admission::Drop(DropReason::SourceFiltered);
+                }
+                Admission::Local(Cast::Multicast)
+            }
+            _ => Admission::Drop(DropReason::NotForUs),
+        }
+    }
+
     /// Whether the address is ours from the point of view of this interface.
     fn is_own(&self, addr: IpAddr, iface: InterfaceId) -> bool {
         let scoped = is_link_local(addr);
         self.interfaces.iter().any(|interface| (!scoped || interface.id == iface) && interface.owns(addr))
     }
+}
+
+/// Whether no member of the packet's group wants to hear its source. The sources of IGMP and MLD
+/// messages do not matter (RFC 9776 §6.3 speaks of data). An MLD message has hop-by-hop options.
+fn is_filtered(groups: &InterfaceGroups, header: &IpHeader) -> bool {
+    let may_be_control = matches!(header.protocol, protocol::IGMP | protocol::HOP_BY_HOP | protocol::ICMPV6);
+    groups.allows(header.dst, header.src) == Some(false) && !may_be_control
 }

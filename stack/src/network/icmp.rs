@@ -63,7 +63,8 @@ impl Network {
                 self.handle_ndp(ctx, arrival, datagram);
                 IcmpOutcome::Done
             }
-            // RFC 4291 §2.5.2: no packet but NDP's comes from the unspecified address.
+            MessageClass::Membership => self.handle_mld(ctx, arrival, datagram),
+            // RFC 4291 §2.5.2: no other packet comes from the unspecified address.
             _ if datagram.src.is_unspecified() => IcmpOutcome::Unused(DropReason::Martian),
             class => self.handle_icmp(ctx, class, datagram),
         }
@@ -91,7 +92,9 @@ impl Network {
             // RFC 1122 §3.2.2.2 allows hosts to act on redirects. Anybody on the link can forge
             // them, and our routes are configured.
             MessageClass::Redirect => DropReason::RedirectIgnored,
-            MessageClass::Neighbor | MessageClass::Unknown => DropReason::UnknownIcmp,
+            MessageClass::Neighbor | MessageClass::Membership | MessageClass::Unknown => {
+                DropReason::UnknownIcmp
+            }
         };
         IcmpOutcome::Unused(reason)
     }
@@ -221,6 +224,7 @@ impl Network {
             mtu_discovery: MtuDiscovery::Dont,
             path_seed: 0,
             iface,
+            is_looped: false,
             checksum_at: None,
             run: None,
         };
@@ -239,6 +243,7 @@ fn reply_meta(request: &Datagram, src: IpAddr, iface: Option<InterfaceId>) -> Ip
         mtu_discovery: MtuDiscovery::Dont,
         path_seed: 0,
         iface,
+        is_looped: false,
         checksum_at: None,
         run: None,
     }

@@ -55,6 +55,9 @@ impl Network {
             let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: false, offload };
             return self.receive_bare_ip(ctx, arrival, bytes);
         };
+        if bytes.first().is_some_and(|first| first & 1 != 0) {
+            self.check_group_mac(ctx, iface, &bytes)?;
+        }
         let frame = ethernet::parse(bytes, own, max_packet_len)?;
         let offload = ReceiveOffload { checksum, segments, link_header_len: ethernet::HEADER_LEN };
         let arrival = Arrival { iface, link_cast: frame.cast, looped: false, offload };
@@ -268,6 +271,11 @@ impl Network {
             (protocol::ICMPV6, IpAddr::V6(_)) => {
                 let message = datagram();
                 let outcome = self.handle_icmp_v6(ctx, arrival, &message);
+                Ok(Some(Delivery::Icmp { message, outcome }))
+            }
+            (protocol::IGMP, IpAddr::V4(_)) => {
+                let message = datagram();
+                let outcome = self.handle_igmp(ctx, arrival, &message);
                 Ok(Some(Delivery::Icmp { message, outcome }))
             }
             // RFC 4291 §2.5.2: only a host that asks for an address sends from the unspecified one.

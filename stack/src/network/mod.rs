@@ -6,12 +6,13 @@
 //! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them;
 //! those modules contain the rules. Read `types` first, then this file (configuration and timers),
 //! `input` (the way of a frame in), `path` (where packets go), `output` (the way of a packet out),
-//! `icmp`, and `resolution` (ARP, NDP).
+//! `icmp`, `resolution` (ARP, NDP) and `multicast` (groups, IGMP, MLD).
 
 mod admission;
 mod drops;
 mod icmp;
 mod input;
+mod multicast;
 mod output;
 mod path;
 mod queue;
@@ -51,6 +52,7 @@ use crate::ip::flow_label::FlowLabels;
 use crate::ip::output::Identifications;
 use crate::ip::pmtu::PathMtus;
 use crate::ip::reassembly::Reassembler;
+use crate::multicast::InterfaceGroups;
 use crate::rate_limit::{PeerLimit, SharedBudget};
 use crate::rng::Rng;
 use crate::stats::Stats;
@@ -85,6 +87,10 @@ pub(crate) struct Network {
     is_turn_over: bool,
     /// This stack's part, if several stacks serve the same interfaces.
     share: Option<Share>,
+    /// The groups that sockets have joined on the loopback.
+    loopback_groups: InterfaceGroups,
+    /// Random delays of IGMP and MLD.
+    group_rng: Rng,
     /// Records every frame, if a program asked for that.
     pub(crate) trace: Option<Box<Trace>>,
 }
@@ -108,6 +114,8 @@ impl Network {
             errors: VecDeque::new(),
             is_turn_over: false,
             share,
+            loopback_groups: InterfaceGroups::new(config.multicast.robustness, false),
+            group_rng: rng.stream(1),
             trace: None,
         }
     }
@@ -133,6 +141,10 @@ impl Network {
             return Err(Error::InvalidArgument);
         }
         let mut interface = Interface::new(id, &config, ctx.config, ctx.rng)?;
+        // Where there are no neighbours nobody sends to the groups of our addresses, and of several
+        // stacks the first reports for all.
+        let has_neighbors = interface.mac().is_some();
+        interface.with_groups(|groups| groups.is_reporting_own = has_neighbors && self.is_first_share());
         // RFC 4862 §5.3: the link-local address comes before any other.
         let link_local = interface.mac().filter(|_| config.mtu >= IPV6_MIN_MTU);
         let link_local = link_local.map(|mac| Cidr::new(IpAddr::V6(mac.link_local()), 64));
@@ -156,9 +168,9 @@ impl Network {
         Ok(())
     }
 
-    pub(crate) fn remove_address(&mut self, iface: InterfaceId, addr: IpAddr) -> Result<()> {
+    pub(crate) fn remove_address(&mut self, now: Instant, iface: InterfaceId, addr: IpAddr) -> Result<()> {
         let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
-        let cidr = interface.remove_address(addr)?;
+        let cidr = interface.remove_address(now, addr)?;
         let others = interface.addresses().iter().any(|other| other.cidr.network() == cidr.network());
         if !others {
             self.routes.remove_connected(cidr, iface);

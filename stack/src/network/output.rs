@@ -75,6 +75,12 @@ impl Network {
             self.loop_back(ctx, path, meta.src, IpPacket::new(header, payload));
             return Ok(None);
         };
+        if let Station::Group(_) = hop.station {
+            self.output_to_group(ctx, hop, &meta, ip, (&header, &payload));
+            if !leaves_host(&ip) {
+                return Ok(None);
+            }
+        }
         if !fits {
             if meta.mtu_discovery.refuses() {
                 return Err(Error::MessageTooLong);
@@ -198,6 +204,25 @@ impl Network {
         }
     }
 
+    /// Puts a copy of a packet to a group or broadcast address on the loopback, if it is to be
+    /// looped.
+    fn output_to_group(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        hop: Hop,
+        meta: &IpMeta,
+        ip: OutgoingHeader,
+        (header, payload): (&HeaderBuf, &Payload),
+    ) {
+        if meta.is_looped {
+            let (mut header, payload) = (header.clone(), payload.clone());
+            let len = header.len() + payload_len(&payload);
+            fill_checksum(meta, &mut header, &payload);
+            ip.prepend(&mut header, len);
+            self.loop_group(ctx, hop.iface, (meta.src, meta.dst), header, payload);
+        }
+    }
+
     /// Queues a packet to this host for [`Network::poll_loopback`].
     fn loop_back(&mut self, ctx: &mut Ctx<'_>, path: RoutingDecision, src: IpAddr, packet: IpPacket) {
         if let RoutingDecision::Local(mut iface) = path {
@@ -205,13 +230,18 @@ impl Network {
                 iface = self.local_interface(src, None).unwrap_or(iface);
             }
             let whole = Transmit::new(iface, packet.header, packet.payload).to_frame().bytes;
-            if self.share.as_ref().is_some_and(|share| share.is_elsewhere(&whole)) {
-                return self.queue(ctx, Transmit::from_frame(InterfaceId::LOOPBACK, Frame::new(whole)));
-            }
-            match self.loopback.push(iface, whole) {
-                Ok(()) => ctx.stats.ip.loopback_packets += 1,
-                Err((packet, reason)) => self.drop_packet(ctx, iface, &packet, reason),
-            }
+            self.push_loopback(ctx, iface, whole);
+        }
+    }
+
+    /// Puts a packet on the loopback, or hands it to the stack that has its socket.
+    pub(super) fn push_loopback(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, packet: Bytes) {
+        if self.share.as_ref().is_some_and(|share| share.is_elsewhere(&packet)) {
+            return self.queue(ctx, Transmit::from_frame(InterfaceId::LOOPBACK, Frame::new(packet)));
+        }
+        match self.loopback.push(iface, packet) {
+            Ok(()) => ctx.stats.ip.loopback_packets += 1,
+            Err((packet, reason)) => self.drop_packet(ctx, iface, &packet, reason),
         }
     }
 
@@ -266,6 +296,16 @@ impl Network {
             self.queue(ctx, Transmit::new(iface, header, Payload::new()));
         }
     }
+}
+
+/// Whether a packet to a group is sent at all: not with a TTL of 0, and not to a group of scope 0
+/// or 1 (RFC 4291 §2.7).
+fn leaves_host(ip: &OutgoingHeader) -> bool {
+    let is_near = match ip {
+        OutgoingHeader::V4(_) => false,
+        OutgoingHeader::V6(fields) => fields.dst.is_multicast() && fields.dst.octets()[1] & 0x0f <= 1,
+    };
+    ip.hop_limit() > 0 && !is_near
 }
 
 /// Both ports as one number; 0 for protocols without ports.

@@ -1,10 +1,10 @@
 //! Paths: whether an address is ours, and the route, next hop, source address and MTU to another.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Network;
 use crate::error::{Error, Result};
-use crate::iface::interface::IPV6_MIN_MTU;
+use crate::iface::interface::{IPV6_MIN_MTU, Interface};
 use crate::iface::source::{self, Candidate};
 use crate::interface_id::InterfaceId;
 use crate::ip::is_link_local;
@@ -51,6 +51,15 @@ impl Network {
         addr.is_loopback() || self.interfaces.iter().any(|interface| interface.owns(addr))
     }
 
+    /// The interface that has this address, in whatever state.
+    pub(crate) fn interface_with(&self, addr: IpAddr) -> Option<InterfaceId> {
+        if addr.is_loopback() {
+            return Some(InterfaceId::LOOPBACK);
+        }
+        let has = |interface: &&Interface| interface.address_state(addr).is_some();
+        self.interfaces.iter().find(has).map(|interface| interface.id)
+    }
+
     /// Whether it is 255.255.255.255 or the broadcast address of one of our networks.
     pub(crate) fn is_broadcast(&self, addr: IpAddr) -> bool {
         match addr {
@@ -64,9 +73,10 @@ impl Network {
     /// The source address for this destination (by route, then RFC 6724).
     pub(crate) fn source_for(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<IpAddr> {
         match self.path(dst, iface)? {
-            RoutingDecision::Local(_) if dst.is_loopback() && dst.is_ipv4() => {
+            RoutingDecision::Local(_) if dst.is_ipv4() && (dst.is_loopback() || dst.is_multicast()) => {
                 Ok(IpAddr::V4(Ipv4Addr::LOCALHOST))
             }
+            RoutingDecision::Local(_) if dst.is_multicast() => Ok(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             RoutingDecision::Local(_) => Ok(dst),
             RoutingDecision::Link(hop) => {
                 let candidates = self.interfaces.iter().flat_map(|interface| {
@@ -105,6 +115,7 @@ impl Network {
             (scope, None) => Ok(scope),
             // For a packet to this host, naming the loopback is always right.
             (scope, Some(InterfaceId::LOOPBACK)) if self.is_local(dst) => Ok(scope),
+            (_, Some(InterfaceId::LOOPBACK)) if dst.is_multicast() => Ok(named),
             (_, Some(named)) if self.interface(named).is_none() => Err(Error::NoDevice),
             (Some(scope), Some(named)) if scope != named => Err(Error::InvalidArgument),
             (_, named) => Ok(named),
@@ -204,6 +215,9 @@ impl Network {
         }
         if let Some(mac) = group_mac(dst) {
             let iface = self.interface_for_group(dst, iface)?;
+            if iface == InterfaceId::LOOPBACK {
+                return Ok(RoutingDecision::Local(iface));
+            }
             return Ok(RoutingDecision::Link(Hop { iface, next: dst, station: Station::Group(mac) }));
         }
         let (iface, next) = match iface {
@@ -238,10 +252,10 @@ impl Network {
     }
 
     /// The interface for a multicast group: the one that is named, that of a route, or the first.
-    fn interface_for_group(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<InterfaceId> {
+    pub(super) fn interface_for_group(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<InterfaceId> {
         let chosen = iface.or_else(|| self.routes.lookup(dst, None).map(|route| route.iface));
         let chosen = chosen.or_else(|| self.interfaces.first().map(|interface| interface.id));
-        chosen.filter(|&id| self.interface(id).is_some()).ok_or(Error::NetworkUnreachable)
+        chosen.filter(|&id| self.groups_of(id).is_some()).ok_or(Error::NetworkUnreachable)
     }
 
     /// Whether a packet may have this source. Loopback addresses never leave the host (RFC 1122
@@ -269,6 +283,11 @@ impl Network {
 
     /// The interface through which a packet from this host to itself appears to come in.
     pub(super) fn looped_through(&self, src: IpAddr, dst: IpAddr) -> InterfaceId {
+        if dst.is_multicast() || self.is_broadcast(dst) {
+            // The interface that the packet left through, as far as its addresses tell.
+            let owner = self.interfaces.iter().find(|interface| interface.owns(src));
+            return owner.map_or(InterfaceId::LOOPBACK, |interface| interface.id);
+        }
         let scoped = [src, dst].into_iter().find(|&addr| is_link_local(addr));
         scoped.and_then(|addr| self.local_interface(addr, None)).unwrap_or(InterfaceId::LOOPBACK)
     }

@@ -249,6 +249,8 @@ impl Network {
         }
         let address_events = interface.handle_address_timeouts(ctx.now, &ctx.config.neighbor);
         let neighbor_events = interface.neighbors.handle_timeout(ctx.now);
+        // RFC 4862 §5.4.2: the group of an address is joined before the address is probed.
+        self.run_group_timers(ctx, iface);
         for event in address_events {
             self.run_address_event(ctx, iface, event);
         }

@@ -77,7 +77,7 @@ pub(crate) type Reception = Result<Option<Delivery>, DropReason>;
 pub(crate) enum Delivery {
     /// A packet for a transport.
     Datagram(Datagram),
-    /// An ICMP message, after the network layer has handled it. Its transport part is the ICMP
+    /// An ICMP or IGMP message, after the network layer has handled it. Its transport part is the
     /// message.
     Icmp { message: Datagram, outcome: IcmpOutcome },
     /// A packet of ours could not be sent, as the network layer itself found out.

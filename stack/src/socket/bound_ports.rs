@@ -4,13 +4,17 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::binding::{Groups, bind_port};
 use super::common::Env;
+use super::groups::GroupChange;
 use super::message::SendMeta;
 use super::options::SocketOption;
+use super::record::Socket;
 use super::scope::{Bound, loopback_if_unspecified, present};
+use super::takers::{Keys, Takers, keys};
 use crate::config::Config;
-use crate::demux::{BoundTable, FourTuple};
+use crate::demux::{BoundAddr, BoundTable, FourTuple};
 use crate::error::{Error, Result};
 use crate::id::SocketId;
+use crate::multicast::MulticastInterface;
 use crate::ports::PortTable;
 use crate::rng::Rng;
 use crate::steering::Share;
@@ -33,6 +37,10 @@ pub(super) struct BoundPorts {
     rules: PortRules,
     ports: PortTable<SocketId>,
     bound: BoundTable<SocketId>,
+    /// The sockets that datagrams to groups are for, if `bind` accepts groups.
+    takers: Takers,
+    /// The most sockets that one datagram to a group or broadcast address goes to.
+    max_members: usize,
 }
 
 impl BoundPorts {
@@ -40,6 +48,8 @@ impl BoundPorts {
         BoundPorts {
             rules,
             bound: BoundTable::new(rng),
+            takers: Takers::new(config.multicast.max_members, rng),
+            max_members: config.multicast.max_members,
             ports: PortTable::new(config.ephemeral_ports, true, rng).with_share(share.cloned()),
         }
     }
@@ -51,10 +61,60 @@ impl BoundPorts {
     }
 
     fn bind_to(&mut self, env: &mut Env<'_>, id: SocketId, wanted: Bound) -> Result<()> {
-        let Bound { addr, port, .. } = bind_port(env, &mut self.ports, id, wanted)?;
-        let reuse_port = env.common.record(id)?.options.reuse_port;
+        let is_one = matches!(wanted.addr, BoundAddr::One(addr) if !env.network.is_broadcast(addr));
+        if !is_one && self.bound.count(wanted.addr, wanted.port) >= self.max_members {
+            return Err(Error::NoBufferSpace);
+        }
+        let bound = bind_port(env, &mut self.ports, id, wanted)?;
+        let Bound { addr, port, .. } = bound;
+        let socket = env.common.record(id)?;
+        let reuse_port = socket.options.reuse_port;
+        if let Err(error) = self.update_takers(socket, id, &Keys::new()) {
+            self.ports.unbind(port, id);
+            env.common.record_mut(id)?.take_bound();
+            return Err(error);
+        }
         self.bound.insert(addr, port, id, reuse_port);
         Ok(())
+    }
+
+    /// Notes a change of what the socket takes of datagrams to groups, which was under the keys
+    /// `before`. ENOBUFS if there are too many sockets that take the same.
+    pub(super) fn update_takers(&mut self, socket: &Socket, id: SocketId, before: &Keys) -> Result<()> {
+        if self.rules.groups == Groups::Refused {
+            return Ok(());
+        }
+        self.takers.update(id, before, &keys(socket))
+    }
+
+    /// Forgets what a socket takes of datagrams to groups, which was under the keys `before`.
+    pub(super) fn forget_taker(&mut self, id: SocketId, before: &Keys) {
+        // To remove a socket takes no room.
+        let _ = self.takers.update(id, before, &Keys::new());
+    }
+
+    /// The sockets for a datagram to this group and port, before their filters.
+    pub(super) fn takers(&self, group: IpAddr, port: u16) -> impl Iterator<Item = SocketId> + '_ {
+        self.takers.of(group, port)
+    }
+
+    /// Changes the socket's multicast memberships.
+    pub(super) fn change_groups(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        group: IpAddr,
+        iface: MulticastInterface,
+        change: GroupChange<'_>,
+    ) -> Result<()> {
+        let before = keys(env.common.record(id)?);
+        let result = env.change_groups(id, group, iface, change);
+        if let Err(error) = self.update_takers(env.common.record(id)?, id, &before) {
+            // Only a new membership can be too much.
+            env.change_groups(id, group, iface, GroupChange::Leave)?;
+            return Err(error);
+        }
+        result
     }
 
     /// Removes the socket's binding from the look-up. The socket keeps its port.
@@ -90,7 +150,14 @@ impl BoundPorts {
     /// Sets an option of the socket. SO_REUSEADDR and SO_REUSEPORT are updated in the port table:
     /// Linux checks their current values, not those at the time of `bind`.
     pub(super) fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
+        let before = keys(env.common.record(id)?);
         env.common.set_option(&env.ctx, id, option)?;
+        let socket = env.common.record(id)?;
+        if let Err(error) = self.update_takers(socket, id, &before) {
+            // The only options that change it are IP_MULTICAST_ALL and IPV6_MULTICAST_ALL.
+            env.common.set_option(&env.ctx, id, option.negated())?;
+            return Err(error);
+        }
         let socket = env.common.record(id)?;
         if option.is_about_reuse()
             && let Some(Bound { port, .. }) = socket.bound()

@@ -144,12 +144,12 @@ impl Common {
         whole: impl FnOnce(&OutgoingDatagram) -> bool,
     ) -> Option<(OutgoingDatagram, IpFields)> {
         let socket = self.records.get_mut(id)?;
-        let fields = socket.options.ip_fields();
         let outgoing = socket.datagrams_mut().ok()?.pop_outgoing(whole)?;
+        let fields = socket.options.ip_fields_to(outgoing.flow.remote.addr, socket.domain);
         let fields = IpFields {
             ttl: outgoing.hop_limit.or(fields.ttl),
             tos: outgoing.traffic_class.unwrap_or(fields.tos),
-            mtu_discover: fields.mtu_discover,
+            ..fields
         };
         self.settle(id, Wakeup::NONE);
         // As on Linux, where each datagram that has left is room: sock_wfree.
@@ -295,11 +295,35 @@ impl Common {
     ) -> Result<FourTuple> {
         let socket = self.record(id)?;
         let bound = socket.bound().ok_or(Error::InvalidArgument)?;
-        let fixed = match (connected, bound.addr) {
+        let mut fixed = match (connected, bound.addr) {
             (Some(connected), _) => Some(connected.local.addr),
             (None, BoundAddr::One(addr)) if !addr.is_multicast() && !network.is_broadcast(addr) => Some(addr),
             _ => None,
         };
+        if let BoundAddr::One(addr) = bound.addr
+            && addr.is_ipv4() != remote.addr.is_ipv4()
+            && !meta.names_way()
+        {
+            return Err(Error::NetworkUnreachable);
+        }
+        let mut meta = *meta;
+        if remote.addr.is_multicast() {
+            // IP_MULTICAST_IF and IPV6_MULTICAST_IF.
+            let options = socket.options.multicast();
+            let is_v4 = remote.addr.is_ipv4();
+            let iface = if is_v4 { options.interface } else { options.interface_v6 };
+            meta.iface = meta.iface.or(iface_of(named_scope)).or(iface);
+            if is_v4 && connected.is_none() {
+                fixed = fixed.or(options.source.map(IpAddr::V4));
+            }
+        }
+        // As on Linux, an IPv4 packet to a group or to 255.255.255.255 leaves through the interface
+        // that has its source.
+        let is_everywhere =
+            matches!(remote.addr, IpAddr::V4(dst) if dst.is_multicast() || dst.is_broadcast());
+        if let Some(source) = fixed.filter(|source| is_everywhere && source.is_ipv4()) {
+            meta.iface = meta.iface.or(network.interface_with(source));
+        }
         if meta.names_way() {
             let source = match meta.source {
                 Some(source) => socket.accept_source(source, remote.addr)?,
@@ -318,7 +342,6 @@ impl Common {
         }
         let local = match fixed {
             Some(addr) if addr.is_ipv4() == remote.addr.is_ipv4() => addr,
-            Some(_) if connected.is_none() => return Err(Error::NetworkUnreachable),
             _ => network.source_for(remote.addr, iface_of(named_scope))?,
         };
         let scope = flow_scope(local, remote.addr, named_scope, Some(bound))?;
@@ -416,16 +439,16 @@ impl Env<'_> {
         fields: IpFields,
         packet: DatagramPacket,
     ) -> TransmitOutcome {
-        let dst = flow.remote.addr;
         let meta = IpMeta {
             src: flow.local.addr,
-            dst,
+            dst: flow.remote.addr,
             protocol: packet.protocol,
-            hop_limit: fields.ttl.or(if dst.is_multicast() { Some(1) } else { None }),
+            hop_limit: fields.ttl,
             traffic_class: fields.tos,
             mtu_discovery: fields.mtu_discover.for_packets(),
             path_seed: 0,
             iface: iface_of(flow.scope),
+            is_looped: fields.is_looped,
             checksum_at: packet.checksum_at,
             run: packet.run,
         };

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::error_queue::ErrorQueue;
+use super::memberships::{Membership, Memberships};
 use super::message::DatagramMeta;
 use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
@@ -32,6 +33,8 @@ pub(crate) struct DatagramQueue {
     pub(super) corked: Option<Box<CorkedDatagram>>,
     /// Datagrams that were dropped for want of room; wraps.
     pub(super) drops: u32,
+    /// The multicast memberships, if there are any.
+    pub(super) groups: Option<Box<Memberships>>,
     pub(super) is_read_shut: bool,
     pub(super) is_write_shut: bool,
 }
@@ -68,6 +71,11 @@ pub(super) struct OutgoingDatagram {
 }
 
 impl DatagramQueue {
+    /// The multicast memberships, to be changed.
+    pub(super) fn groups_mut(&mut self) -> &mut Vec<Membership> {
+        &mut self.groups.get_or_insert_with(Box::default).0
+    }
+
     /// Checks whether a datagram of this length may be received: its queue must stay below `limit`,
     /// and the stack's memory must have `room`.
     pub(super) fn check_room(

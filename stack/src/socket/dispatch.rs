@@ -347,6 +347,7 @@ impl Kinds {
     fn release(&mut self, env: &mut Env<'_>, id: SocketId) {
         if let Some(room) = env.common.release(id) {
             self.of(room).close(env, id);
+            env.leave_all_groups(id);
         }
     }
 }

@@ -6,7 +6,8 @@
 //! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
 //! epoll), and then the rooms: `tcp`, `udp`, `echo` and `raw`, the latter three with
 //! `datagram_queue`, and `udp` and `echo` with `bound_ports`. `sockopt` has the options in the
-//! layout of C. `errors` defines which network errors a program gets; `datagram_errors` and
+//! layout of C. `memberships` and `groups` have multicast, and `takers` the sockets that datagrams
+//! to groups are for. `errors` defines which network errors a program gets; `datagram_errors` and
 //! `error_queue` report them to sockets of datagrams. `holdings` and `relief` handle shortages of
 //! memory. The public interface is `crate::calls`.
 //!
@@ -26,11 +27,14 @@ mod echo;
 mod error_queue;
 mod errors;
 mod filter;
+mod groups;
 mod holdings;
 mod info;
 mod interest;
 mod kind;
+mod memberships;
 mod message;
+mod multicast_interface;
 mod options;
 mod owners;
 mod pollers;
@@ -43,6 +47,7 @@ mod shortage;
 mod sockopt;
 mod state;
 mod table;
+mod takers;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -53,13 +58,14 @@ pub(crate) use common::{Env, TransmitOutcome};
 pub use credentials::Credentials;
 pub(crate) use dispatch::{Kinds, Sockets};
 pub use error_queue::{ErrorOrigin, QueuedError};
+pub(crate) use groups::GroupChange;
 pub use info::{SocketInfo, SocketState};
 pub use interest::{Interest, Ready};
 pub use kind::{Domain, Shutdown, SocketKind};
 pub use message::{DatagramMeta, Received, SendMeta};
 pub use options::{
-    FastOpenOptions, IcmpFilter, IpOptions, MtuDiscover, RawOptions, SocketOption, SocketOptions, TcpOptions,
-    UdpOptions,
+    FastOpenOptions, IcmpFilter, IpOptions, MtuDiscover, MulticastOptions, RawOptions, SocketOption,
+    SocketOptions, TcpOptions, UdpOptions,
 };
 pub(crate) use protocol::{ProtocolCalls, SendData};
 pub(crate) use record::Socket;

@@ -1,13 +1,14 @@
 //! What every kind of socket implements: the calls, and what it does with packets that come in.
 
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
 use super::address::SockAddr;
 use super::common::{Env, TransmitOutcome};
 use super::datagram_queue::copy_prefix;
+use super::groups::GroupChange;
 use super::kind::{Domain, Shutdown, SocketKind};
 use super::message::{DatagramMeta, Received, SendMeta};
 use super::options::SocketOption;
@@ -16,6 +17,7 @@ use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::id::{OwnerId, SocketId};
 use crate::message_flags::{RecvFlags, SendFlags};
+use crate::multicast::MulticastInterface;
 use crate::network::{Datagram, IcmpOutcome, NetworkError};
 
 /// The calls, on the tables of one kind of socket. The default methods are for kinds whose records
@@ -124,6 +126,18 @@ pub(crate) trait ProtocolCalls {
     fn close(&mut self, env: &mut Env<'_>, id: SocketId);
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()>;
+
+    /// Changes the socket's multicast memberships.
+    fn change_groups(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        group: IpAddr,
+        iface: MulticastInterface,
+        change: GroupChange<'_>,
+    ) -> Result<()> {
+        env.change_groups(id, group, iface, change)
+    }
 
     /// Handles the socket's timer.
     fn handle_timeout(&mut self, _: &mut Env<'_>, _: SocketId) {}

@@ -125,7 +125,9 @@ impl ProtocolState for DatagramQueue {
     }
 
     fn held_bytes(&self) -> usize {
-        mem::size_of::<DatagramQueue>() + self.received_bytes + self.outgoing_bytes + self.rare_bytes()
+        let groups = self.groups.as_ref().map_or(0, |groups| groups.bytes());
+        let queued = self.received_bytes + self.outgoing_bytes + self.rare_bytes();
+        mem::size_of::<DatagramQueue>() + queued + groups
     }
 
     fn is_over(&self) -> bool {

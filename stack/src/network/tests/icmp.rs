@@ -272,9 +272,11 @@ fn errors_that_do_not_concern_us_are_counted() {
         assert_eq!(a.drops(reason), before + 1);
     }
     let (src, dst) = (ip("fd00::2"), ip("fd00::1"));
-    for (kind, reason) in
-        [(137, DropReason::RedirectIgnored), (134, DropReason::UnknownIcmp), (143, DropReason::UnknownIcmp)]
-    {
+    for (kind, reason) in [
+        (137, DropReason::RedirectIgnored),
+        (134, DropReason::UnknownIcmp),
+        (143, DropReason::BadGroupMessage),
+    ] {
         let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
         let sum = transport_checksum(src, dst, protocol::ICMPV6, &message, &[]);
         message[2..4].copy_from_slice(&sum.to_be_bytes());

@@ -5,6 +5,7 @@ mod fragments;
 mod hostile;
 mod icmp;
 mod loopback;
+mod multicast;
 mod offload;
 mod resolution;
 mod routing;
@@ -223,6 +224,7 @@ pub(super) fn meta(src: IpAddr, dst: IpAddr) -> IpMeta {
         traffic_class: 0,
         mtu_discovery: MtuDiscovery::Dont,
         path_seed: 0,
+        is_looped: false,
         iface: None,
         checksum_at: None,
         run: None,

@@ -52,14 +52,20 @@ fn addresses_come_and_go_with_their_routes() {
     let mut host = two_homed();
     host.with(|network, ctx| network.add_address(ctx, IFACE, cidr("172.16.0.1/16"))).unwrap();
     assert_eq!(out(&mut host, "172.16.9.9"), Ok((IFACE, ip("172.16.0.1"))));
-    host.network.remove_address(IFACE, ip("172.16.0.1")).unwrap();
+    host.network.remove_address(host.now, IFACE, ip("172.16.0.1")).unwrap();
     assert_eq!(out(&mut host, "172.16.9.9"), Err(Error::NetworkUnreachable));
     assert!(!host.network.is_local(ip("172.16.0.1")));
-    assert_eq!(host.network.remove_address(IFACE, ip("172.16.0.1")), Err(Error::AddressNotAvailable));
-    assert_eq!(host.network.remove_address(InterfaceId(9), ip("10.0.0.1")), Err(Error::InvalidArgument));
+    assert_eq!(
+        host.network.remove_address(host.now, IFACE, ip("172.16.0.1")),
+        Err(Error::AddressNotAvailable)
+    );
+    assert_eq!(
+        host.network.remove_address(host.now, InterfaceId(9), ip("10.0.0.1")),
+        Err(Error::InvalidArgument)
+    );
     // The route stays if another address is in the same network.
     host.with(|network, ctx| network.add_address(ctx, IFACE, cidr("10.0.0.2/24"))).unwrap();
-    host.network.remove_address(IFACE, ip("10.0.0.1")).unwrap();
+    host.network.remove_address(host.now, IFACE, ip("10.0.0.1")).unwrap();
     assert_eq!(out(&mut host, "10.0.0.9"), Ok((IFACE, ip("10.0.0.2"))));
 }
 

@@ -64,4 +64,6 @@ pub(in crate::socket) struct IpFields {
     pub(in crate::socket) tos: u8,
     /// What happens to datagrams that are too long.
     pub(in crate::socket) mtu_discover: MtuDiscover,
+    /// Whether members on this host get a copy of a packet to a group or broadcast address.
+    pub(in crate::socket) is_looped: bool,
 }

@@ -1,24 +1,30 @@
 //! Socket options, under their Berkeley names.
 
 mod ip;
+mod multicast;
 mod raw;
 mod tcp;
 mod udp;
 
 pub(super) use ip::IpFields;
 pub use ip::{IpOptions, MtuDiscover};
+pub use multicast::MulticastOptions;
 pub use raw::{IcmpFilter, RawOptions};
 pub use tcp::{FastOpenOptions, TcpOptions};
 pub use udp::UdpOptions;
 
 use alloc::boxed::Box;
+use core::net::IpAddr;
 use core::time::Duration;
 
+use super::kind::Domain;
 use crate::bpf::Filter;
 use crate::config::Config;
 use crate::config::CongestionControl;
 use crate::copy_on_write::CopyOnWrite;
 use crate::error::{Error, Result};
+use crate::interface_id::InterfaceId;
+use crate::multicast::MulticastInterface;
 use crate::ports::Reuse;
 use crate::tcp::{FastOpenKey, Settings};
 
@@ -143,6 +149,29 @@ pub enum SocketOption {
     /// UDP_CORK: as if each call had [`SendFlags::MORE`](crate::SendFlags::MORE). When the option
     /// is cleared, the datagram is sent.
     UdpCork(bool),
+    /// IP_MULTICAST_TTL: the TTL of packets to IPv4 groups. 1, the default, keeps them on the link,
+    /// 0 on this host.
+    MulticastTtl(u8),
+    /// IP_MULTICAST_LOOP: whether members on this host get what the socket sends to IPv4 groups.
+    /// The default is true.
+    MulticastLoop(bool),
+    /// IP_MULTICAST_ALL: whether a socket that is bound to no address also gets datagrams to IPv4
+    /// groups that only other sockets of this host have joined. As on Linux the default is true for
+    /// an IPv4 socket, and false for an IPv6 socket.
+    MulticastAll(bool),
+    /// IP_MULTICAST_IF: the interface that packets to IPv4 groups leave through. If it is named by
+    /// an address, they also have that source. `AddressNotAvailable` if there is none.
+    MulticastInterface(MulticastInterface),
+    /// IPV6_MULTICAST_HOPS: the hop limit of packets to IPv6 groups.
+    MulticastHopsV6(u8),
+    /// IPV6_MULTICAST_LOOP: like [`MulticastLoop`](SocketOption::MulticastLoop), for all groups of
+    /// both families that an IPv6 socket sends to. As on Linux the IPv4 option does not count there.
+    MulticastLoopV6(bool),
+    /// IPV6_MULTICAST_ALL: like [`MulticastAll`](SocketOption::MulticastAll). The default is true.
+    MulticastAllV6(bool),
+    /// IPV6_MULTICAST_IF: the interface that packets to IPv6 groups leave through. `NoDevice` if
+    /// there is none.
+    MulticastInterfaceV6(Option<InterfaceId>),
     /// UDP_SEGMENT: the data of one call is sent as datagrams of this many bytes, the last of which
     /// may be shorter; at most 128 of them (`InvalidArgument`). None may need fragmentation, not
     /// even a single one (`MessageTooLong`). A device that cuts runs gets all of it at once. 0, the
@@ -222,6 +251,8 @@ pub struct SocketOptions {
     pub udp: UdpOptions,
     /// The options of a raw socket, and only of such a socket.
     pub raw: Option<Box<RawOptions>>,
+    /// The options of multicast, once one was set.
+    multicast: Option<Box<MulticastOptions>>,
     /// The part of the options that a connection uses.
     settings: CopyOnWrite<Settings>,
 }
@@ -301,6 +332,7 @@ impl SocketOptions {
             tcp,
             udp: UdpOptions { segment: 0, gro: false, cork: false },
             raw: None,
+            multicast: None,
             settings: Settings::default().into(),
         };
         *options.settings = options.to_settings();
@@ -397,6 +429,14 @@ impl SocketOptions {
             SocketOption::MtuDiscover(mode) => self.ip.mtu_discover = mode,
             SocketOption::DontFragment(on) => self.ip.dont_fragment = on,
             SocketOption::UdpCork(on) => self.udp.cork = on,
+            SocketOption::MulticastTtl(_)
+            | SocketOption::MulticastLoop(_)
+            | SocketOption::MulticastAll(_)
+            | SocketOption::MulticastInterface(_)
+            | SocketOption::MulticastHopsV6(_)
+            | SocketOption::MulticastLoopV6(_)
+            | SocketOption::MulticastAllV6(_)
+            | SocketOption::MulticastInterfaceV6(_) => self.multicast_mut().set(option),
             SocketOption::UdpSegment(len) => self.udp.segment = len,
             SocketOption::UdpGro(on) => self.udp.gro = on,
             SocketOption::HeaderIncluded(on) => self.raw_options()?.header_included = on,
@@ -421,8 +461,34 @@ impl SocketOptions {
         self.raw.as_deref_mut().ok_or(Error::ProtocolNotAvailable)
     }
 
+    /// IPPROTO_IP and IPPROTO_IPV6: the options of multicast.
+    pub fn multicast(&self) -> MulticastOptions {
+        self.multicast.as_deref().copied().unwrap_or(MulticastOptions::DEFAULT)
+    }
+
+    /// The options of multicast, to be changed.
+    pub(in crate::socket) fn multicast_mut(&mut self) -> &mut MulticastOptions {
+        self.multicast.get_or_insert_with(|| Box::new(MulticastOptions::DEFAULT))
+    }
+
+    /// The fields for packets that are not to a group.
     pub(super) fn ip_fields(&self) -> IpFields {
-        IpFields { ttl: self.ip.ttl, tos: self.ip.tos, mtu_discover: self.ip.mtu_discover }
+        let (tos, mtu_discover) = (self.ip.tos, self.ip.mtu_discover);
+        IpFields { ttl: self.ip.ttl, tos, mtu_discover, is_looped: true }
+    }
+
+    /// The fields for packets to this address, which may be a group.
+    #[inline]
+    pub(super) fn ip_fields_to(&self, dst: IpAddr, domain: Domain) -> IpFields {
+        if dst.is_multicast() { self.ip_fields_to_group(dst, domain) } else { self.ip_fields() }
+    }
+
+    #[cold]
+    fn ip_fields_to_group(&self, dst: IpAddr, domain: Domain) -> IpFields {
+        let options = self.multicast();
+        let ttl = if dst.is_ipv4() { options.ttl } else { options.hops_v6 };
+        let is_looped = if domain == Domain::V4 { options.loops } else { options.loops_v6 };
+        IpFields { ttl: Some(ttl), is_looped, ..self.ip_fields() }
     }
 
     /// With which sockets this one may share its port.

@@ -180,6 +180,7 @@ pub(super) fn segment_packet(
         hop_limit: fields.ttl,
         traffic_class: header.tos.unwrap_or(fields.tos) & !ECN_FIELD | header.ip_ecn.bits(),
         mtu_discovery: MtuDiscovery::Do,
+        is_looped: false,
         path_seed: header.path_seed,
         iface: iface_of(tuple.scope),
         checksum_at: Some(CHECKSUM_AT.start as u8),

@@ -9,17 +9,20 @@ use crate::frame::payload_len;
 use crate::id::SocketId;
 use crate::ip::protocol;
 use crate::message_flags::SendFlags;
+use crate::multicast::MulticastInterface;
 use crate::offload::{SegmentKind, Segments};
 use crate::socket::address::SockAddr;
 use crate::socket::common::{Env, TransmitOutcome};
 use crate::socket::datagram_calls::{DatagramPacket, check_longest};
 use crate::socket::datagram_queue::{CorkedDatagram, OutgoingDatagram};
+use crate::socket::groups::GroupChange;
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
 use crate::socket::scope::iface_of;
+use crate::socket::takers::keys;
 use crate::udp;
 
 /// Linux's UDP_MAX_SEGMENTS.
@@ -41,6 +44,7 @@ impl ProtocolCalls for UdpSockets {
         if self.connected.get(&flow).is_some_and(|&other| other != id) {
             return Err(Error::AddressInUse);
         }
+        let before = keys(env.common.record(id)?);
         let socket = env.common.record_mut(id)?;
         // A connected socket receives only from its peer.
         match (old, socket.bound()) {
@@ -52,7 +56,7 @@ impl ProtocolCalls for UdpSockets {
         }
         self.connected.insert(flow, id);
         socket.datagrams_mut()?.connected = Some(flow);
-        Ok(())
+        self.ports.update_takers(socket, id, &before)
     }
 
     fn send(
@@ -105,8 +109,11 @@ impl ProtocolCalls for UdpSockets {
         let (network, now) = (&*env.network, env.ctx.now);
         let whole = |next: &OutgoingDatagram| {
             let (dst, iface) = (next.flow.remote.addr, iface_of(next.flow.scope));
-            // A run whose datagrams would need fragmentation is sent datagram by datagram.
-            packet_len(dst, usize::from(next.segment_len)) <= network.path_mtu(now, dst, iface)
+            // A run whose datagrams would need fragmentation, or of which this host gets a copy, is
+            // sent datagram by datagram.
+            !dst.is_multicast()
+                && !network.is_broadcast(dst)
+                && packet_len(dst, usize::from(next.segment_len)) <= network.path_mtu(now, dst, iface)
                 && network.can_cut(dst, iface, SegmentKind::Udp)
         };
         let Some((outgoing, fields)) = env.common.pop_outgoing(id, whole) else {
@@ -129,6 +136,7 @@ impl ProtocolCalls for UdpSockets {
     /// Closes the socket. Its port is free at once; the record stays until its queue is sent.
     fn close(&mut self, env: &mut Env<'_>, id: SocketId) {
         if let Ok(socket) = env.common.record_mut(id) {
+            self.ports.forget_taker(id, &keys(socket));
             let connected = socket.datagrams_mut().ok().and_then(|datagrams| datagrams.connected.take());
             if let Some(bound) = socket.take_bound() {
                 self.ports.release(id, bound);
@@ -141,11 +149,13 @@ impl ProtocolCalls for UdpSockets {
     }
 
     fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        let before = keys(env.common.record(id)?);
         let connected = env.common.record_mut(id)?.datagrams_mut()?.connected.take();
         if let Some(flow) = connected {
             self.connected.remove(&flow);
         }
-        self.ports.on_disconnect(env, id, connected.is_some())
+        self.ports.on_disconnect(env, id, connected.is_some())?;
+        self.ports.update_takers(env.common.record(id)?, id, &before)
     }
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
@@ -154,6 +164,17 @@ impl ProtocolCalls for UdpSockets {
             env.common.uncork(id)?;
         }
         Ok(())
+    }
+
+    fn change_groups(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        group: IpAddr,
+        iface: MulticastInterface,
+        change: GroupChange<'_>,
+    ) -> Result<()> {
+        self.ports.change_groups(env, id, group, iface, change)
     }
 }
 

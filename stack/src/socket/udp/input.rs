@@ -34,15 +34,7 @@ impl UdpSockets {
             scope,
         };
         if datagram.cast != Cast::Unicast {
-            // A packet to a group goes to every socket on the port.
-            let ids: SmallVec<[SocketId; 4]> = self.ports.all(datagram.dst, header.dst_port).collect();
-            if ids.is_empty() {
-                count_drop(env, &flow, DropReason::NoUdpSocket);
-            }
-            for id in ids {
-                deliver(env, id, datagram.clone(), &flow, header.len);
-            }
-            return;
+            return self.handle_group_datagram(env, datagram, &flow, header.len);
         }
         match self.connected.get(&flow).copied().or_else(|| self.ports.find(&flow)) {
             Some(id) => deliver(env, id, datagram, &flow, header.len),
@@ -51,6 +43,30 @@ impl UdpSockets {
                 let kind = NetworkErrorKind::PortUnreachable;
                 env.network.send_unreachable(&mut env.ctx, &datagram, kind);
             }
+        }
+    }
+}
+
+impl UdpSockets {
+    /// Delivers a datagram to a group to every socket that takes it, and one to a broadcast address
+    /// to every socket on the port.
+    #[inline(never)]
+    fn handle_group_datagram(&self, env: &mut Env<'_>, datagram: Datagram, flow: &FourTuple, len: usize) {
+        let (dst, port) = (flow.local.addr, flow.local.port);
+        let takes = |id: &SocketId| {
+            let socket = env.common.records.get(*id);
+            socket.is_some_and(|socket| socket.takes_from_group(flow, datagram.iface))
+        };
+        let ids: SmallVec<[SocketId; 4]> = if dst.is_multicast() {
+            self.ports.takers(dst, port).filter(takes).collect()
+        } else {
+            self.ports.all(dst, port).collect()
+        };
+        if ids.is_empty() {
+            count_drop(env, flow, DropReason::NoUdpSocket);
+        }
+        for id in ids {
+            deliver(env, id, datagram.clone(), flow, len);
         }
     }
 }
