@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -275,5 +275,52 @@ fn errors_come_with_what_they_are_about() {
         near.connect(addr(1, 9)).unwrap();
         near.disconnect().unwrap();
         assert_eq!(near.peer_addr().unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+#[test]
+fn members_of_a_group_receive_what_is_sent_to_it() {
+    within_time(|| {
+        let (server, client) = pair();
+        let member = UdpSocket::bind(&server, (Ipv6Addr::UNSPECIFIED, 7)).unwrap();
+        let near = UdpSocket::bind(&client, (Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+        let (any, v4, v6) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(239, 1, 2, 3), "ff05::7".parse().unwrap());
+        let mut buf = [0; 16];
+        let mut receive = || member.recv_from(&mut buf).map(|(len, _)| buf[..len].to_vec());
+        member.join_multicast_v4(&v4, &any).unwrap();
+        member.join_multicast_v6(&v6, 0).unwrap();
+        assert_eq!(member.join_multicast_v6(&v6, 1).unwrap_err().kind(), ErrorKind::AddrInUse);
+        near.send_to(b"four", (v4.to_ipv6_mapped(), 7)).unwrap();
+        assert_eq!(receive().unwrap(), b"four");
+        near.send_to(b"six", (v6, 7)).unwrap();
+        assert_eq!(receive().unwrap(), b"six");
+        member.leave_multicast_v4(&v4, &any).unwrap();
+        member.leave_multicast_v6(&v6, 1).unwrap();
+        // Only one source.
+        member.join_ssm_v4(&[10, 0, 0, 9].into(), &v4, &[10, 0, 0, 1].into()).unwrap();
+        member.join_ssm_v6(&"fd00::2".parse().unwrap(), &v6, 1).unwrap();
+        near.send_to(b"not heard", (v4.to_ipv6_mapped(), 7)).unwrap();
+        near.send_to(b"heard", (v6, 7)).unwrap();
+        assert_eq!(receive().unwrap(), b"heard");
+        member.leave_ssm_v4(&[10, 0, 0, 9].into(), &v4, &[10, 0, 0, 1].into()).unwrap();
+        member.leave_ssm_v6(&"fd00::2".parse().unwrap(), &v6, 1).unwrap();
+        let gone = member.leave_multicast_v6(&v6, 0).unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::AddrNotAvailable);
+
+        assert_eq!((near.multicast_ttl_v4().unwrap(), near.multicast_hops_v6().unwrap()), (1, 1));
+        near.set_multicast_ttl_v4(9).unwrap();
+        near.set_multicast_hops_v6(8).unwrap();
+        assert_eq!((near.multicast_ttl_v4().unwrap(), near.multicast_hops_v6().unwrap()), (9, 8));
+        assert_eq!(near.set_multicast_ttl_v4(256).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert!(near.multicast_loop_v4().unwrap() && near.multicast_loop_v6().unwrap());
+        near.set_multicast_loop_v4(false).unwrap();
+        near.set_multicast_loop_v6(false).unwrap();
+        assert!(!near.multicast_loop_v4().unwrap() && !near.multicast_loop_v6().unwrap());
+        near.set_multicast_if_v4(&[10, 0, 0, 2].into()).unwrap();
+        assert!(near.set_multicast_if_v4(&[10, 0, 0, 77].into()).is_err());
+        near.set_multicast_if_v6(1).unwrap();
+        assert!(near.set_multicast_if_v6(7).is_err());
+        near.set_multicast_all_v4(false).unwrap();
+        near.set_multicast_all_v6(false).unwrap();
     });
 }
