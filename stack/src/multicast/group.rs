@@ -10,8 +10,8 @@ use super::message::{GroupRecord, RecordKind};
 use crate::time::Instant;
 use crate::timers::Armed;
 
-/// The most sources that a pending answer lists. A query about more is answered with the whole
-/// filter of the group, which RFC 9776 §5.2 allows (it merges queries so).
+/// The most sources that a pending answer lists: RFC 9776 §9.1 proposes a limit. A query about more
+/// is answered with the whole filter of the group, as one about the group is.
 const MAX_ASKED: usize = 64;
 
 /// The reception state of a group on an interface (RFC 9776 §3.2, RFC 9777 §4.2).
@@ -391,7 +391,7 @@ mod tests {
         assert_eq!(answer(&mut group, &[&many[..40], &many[40..]]).as_deref(), Some("ModeIsExclude 1"));
     }
 
-    // RFC 9776 §3.2 (RFC9776-3.2): the union, against one that is computed from all members.
+    // RFC 9776 §3.2 (RFC9776-3.2-a): the union, against one that is computed from all members.
     #[test]
     fn the_union_is_what_the_members_ask_for() {
         let mut rng = Rng::new([5; 32]);

@@ -130,7 +130,7 @@ impl GroupHost {
     }
 
     /// Reports every group again, as after a change: the address from which the first reports came
-    /// was not yet valid (RFC 9777 §5.2.13).
+    /// was not yet valid (RFC 9777 §5.2.14).
     pub(super) fn report_again(&mut self, now: Instant) {
         let GroupHost { groups, timers, robustness, .. } = self;
         for (&addr, group) in groups {
@@ -175,7 +175,8 @@ impl GroupHost {
 
     /// Learns from a query which version the querier speaks, and its parameters.
     fn learn(&mut self, now: Instant, query: &Query) {
-        // RFC 9776 §8.12: the Older Version Querier Present Timeout.
+        // RFC 9776 §8.12 (RFC9776-8.12), RFC 9777 §9.12 (RFC9777-9.12): the Older Version Querier
+        // Present Interval.
         let until = now + self.query_interval * u32::from(self.robustness) + query.max_response;
         match query.version {
             Version::Oldest => self.oldest_until = Some(until),
@@ -225,7 +226,7 @@ impl GroupHost {
     }
 
     /// Speaks the version of the oldest querier that is there. If that is another than before, all
-    /// that is pending is cancelled (RFC 9776 §7.2.1).
+    /// that is pending is cancelled (RFC 9776 §7.2.1, RFC 9777 §8.2.1).
     fn renew_version(&mut self, now: Instant) {
         let is_there = |until: Option<Instant>| until.is_some_and(|until| now < until);
         let version = match (is_there(self.oldest_until), is_there(self.old_until)) {

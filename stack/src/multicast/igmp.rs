@@ -21,7 +21,7 @@ pub(crate) const TOS: u8 = 0xc0;
 
 /// 224.0.0.2.
 const ALL_ROUTERS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 2);
-/// 224.0.0.22 (RFC 9776 §4.2.14).
+/// 224.0.0.22 (RFC 9776 §4.2.15).
 const V3_ROUTERS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 22);
 
 /// The time that a router of version 1 gives for answers (RFC 2236 §4).
@@ -53,8 +53,8 @@ fn parse_query(dst: Ipv4Addr, group: Ipv4Addr, message: &[u8]) -> Option<Query> 
         V3_QUERY_LEN.. => (Version::Current, tenths(decode(code))),
         _ => return None,
     };
-    // RFC 9776 §4.1.12: general queries go to all systems, the others to their group. A router of
-    // version 1 leaves the field of the group unspecified.
+    // RFC 9776 §4.1.12, §9.1: general queries go to all systems, the others to their group. A router
+    // of version 1 leaves the field of the group unspecified.
     let is_general = group.is_unspecified() || version == Version::Oldest;
     let is_right = if is_general { dst == super::ALL_SYSTEMS } else { group.is_multicast() };
     if !is_right {
@@ -95,7 +95,7 @@ fn addr_at(message: &[u8], at: usize) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(*message.get(at..)?.first_chunk()?))
 }
 
-/// Writes a message, and returns it with the address that it goes to (RFC 9776 §4.2.14, RFC 2236
+/// Writes a message, and returns it with the address that it goes to (RFC 9776 §4.2.15, RFC 2236
 /// §9).
 pub(crate) fn emit(message: &Message) -> (Ipv4Addr, Vec<u8>) {
     let (dst, mut bytes) = match *message {
@@ -147,7 +147,7 @@ mod tests {
         }
     }
 
-    // RFC 9776 §7.1 (RFC9776-7.1): the version of a query.
+    // RFC 9776 §7.1 (RFC9776-7.1), §7.2.1 (RFC9776-7.2.1-d): the version of a query.
     #[test]
     fn rfc_9776_7_1_queries_are_told_apart_by_length_and_code() {
         let all = super::super::ALL_SYSTEMS;
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(query(GROUP, &long[..15]), None, "a source is missing");
     }
 
-    // RFC 9776 §4.1.12 (RFC9776-4.1.12): where queries go to.
+    // RFC 9776 §9.1 (RFC9776-9.1-a): where general queries go to; §4.1.2 (RFC9776-4.1.2).
     #[test]
     fn queries_to_a_wrong_address_and_with_a_wrong_checksum_are_refused() {
         assert_eq!(query(GROUP, &[0x11, 100, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0]), None);
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!([0, 127, 128, 129, 0x8f, 0x90, 0xff].map(decode), [0, 127, 128, 136, 248, 256, 31_744]);
     }
 
-    // RFC 9776 §4.2 (RFC9776-4.2.14).
+    // RFC 9776 §4 (RFC9776-4-d), §4.2 (RFC9776-4.2.11, RFC9776-4.2.12, RFC9776-4.2.15-a).
     #[test]
     fn reports_have_the_form_and_the_address_of_their_version() {
         let source = Ipv4Addr::new(10, 0, 0, 9).into();

@@ -41,7 +41,7 @@ pub(crate) enum GroupMessage {
     ForRouters,
 }
 
-/// The types of group records (RFC 9776 §4.2.12, RFC 9777 §5.2.12).
+/// The types of group records (RFC 9776 §4.2.13, RFC 9777 §5.2.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum RecordKind {
@@ -55,7 +55,7 @@ pub(crate) enum RecordKind {
 
 impl RecordKind {
     /// Whether the sources may be spread over several records. A router that reads half of an
-    /// exclude list would take it for the whole (RFC 9776 §4.2.16).
+    /// exclude list would take it for the whole (RFC 9776 §4.2.17).
     fn may_be_split(self) -> bool {
         !matches!(self, RecordKind::ModeIsExclude | RecordKind::ChangeToExclude)
     }
@@ -99,7 +99,7 @@ fn addr_len(addr: IpAddr) -> usize {
 
 /// Distributes records over as few reports of at most `max_len` bytes as their order allows. A
 /// record with too many sources for one report is split; a list of excluded sources is cut instead
-/// (RFC 9776 §4.2.16, RFC 9777 §5.2.15), so that the host hears more than it asked for, not less.
+/// (RFC 9776 §4.2.17, RFC 9777 §5.2.16), so that the host hears more than it asked for, not less.
 pub(super) fn reports(records: Vec<GroupRecord>, max_len: usize) -> Vec<Message> {
     let mut messages = Vec::new();
     let mut current: Vec<GroupRecord> = Vec::new();
@@ -175,7 +175,7 @@ mod tests {
         messages.iter().map(of).collect()
     }
 
-    // RFC 9776 §4.2.16 (RFC9776-4.2.16-a, RFC9776-4.2.16-b).
+    // RFC 9776 §4.2.17 (RFC9776-4.2.17-a, RFC9776-4.2.17-b).
     #[test]
     fn reports_are_filled_and_long_records_are_split_or_cut() {
         use RecordKind::{AllowNewSources, ModeIsExclude};

@@ -21,7 +21,7 @@ pub(crate) const ROUTER_ALERT: [u8; 8] = [protocol::ICMPV6, 0, 5, 2, 0, 0, 1, 0]
 
 /// ff02::2.
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
-/// ff02::16 (RFC 9777 §5.2.14).
+/// ff02::16 (RFC 9777 §5.2.15).
 const V2_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16);
 
 const V1_LEN: usize = 24;
@@ -116,7 +116,7 @@ pub(crate) fn has_router_alert(packet: &[u8]) -> bool {
 }
 
 /// Writes a message without its checksum, and returns it with the address that it goes to (RFC 9777
-/// §5.2.14, RFC 2710 §5).
+/// §5.2.15, RFC 2710 §5).
 pub(crate) fn emit(message: &Message) -> (Ipv6Addr, Vec<u8>) {
     match *message {
         Message::Report(ref records) => (V2_ROUTERS, emit_report(V2_REPORT, records)),
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(v2.sources, [IpAddr::V6(GROUP), IpAddr::V6(ALL_ROUTERS)]);
         assert_eq!(query(GROUP, &query_bytes(GROUP, 1, &rest[..20])), None, "a source is missing");
         assert_eq!(query(GROUP, &query_bytes(GROUP, 1, &[0, 0])), None, "neither of the two lengths");
-        // RFC 9777 §5.1.15 (RFC9777-5.1.15).
+        // RFC 9777 §5.1.15: where general queries go to.
         assert_eq!(query(GROUP, &query_bytes(Ipv6Addr::UNSPECIFIED, 1, &[])), None);
         assert_eq!(query(GROUP, &query_bytes(Ipv6Addr::LOCALHOST, 1, &[])), None);
     }
@@ -203,7 +203,7 @@ mod tests {
         assert!(!has_router_alert(&other[..40]));
     }
 
-    // RFC 9777 §5.2 (RFC9777-5.2.14).
+    // RFC 9777 §5 (RFC9777-5-d), §5.2 (RFC9777-5.2.11, RFC9777-5.2.12, RFC9777-5.2.15-a).
     #[test]
     fn reports_have_the_form_and_the_address_of_their_version() {
         let record = GroupRecord { kind: RecordKind::AllowNewSources, group: GROUP.into(), sources: vec![] };

@@ -25,7 +25,7 @@ impl Network {
     /// Decides whether a packet with these addresses is for this host, and how it was addressed.
     pub(super) fn admit(&self, arrival: Arrival, header: &IpHeader) -> Admission {
         let (src, dst) = (header.src, header.dst);
-        // RFC 9776 §4.2.13, RFC 4541 §2.1.1: hosts and switches without an address send IGMP messages
+        // RFC 9776 §4.2.14, RFC 4541 §2.1.1: hosts and switches without an address send IGMP messages
         // from 0.0.0.0.
         let is_addressless = |header: &IpHeader| header.protocol == protocol::IGMP && src.is_unspecified();
         if is_martian(src, dst, arrival.looped) && !is_addressless(header) {
@@ -91,7 +91,7 @@ impl Network {
 }
 
 /// Whether no member of the packet's group wants to hear its source. The sources of IGMP and MLD
-/// messages do not matter (RFC 9776 §6.3 speaks of data). An MLD message has hop-by-hop options.
+/// messages do not matter (RFC 9776 §3.2, RFC 9777 §4.2). An MLD message has hop-by-hop options.
 fn is_filtered(groups: &InterfaceGroups, header: &IpHeader) -> bool {
     let may_be_control = matches!(header.protocol, protocol::IGMP | protocol::HOP_BY_HOP | protocol::ICMPV6);
     groups.allows(header.dst, header.src) == Some(false) && !may_be_control

@@ -111,8 +111,8 @@ impl Network {
         self.handle_group_message(ctx, datagram, message)
     }
 
-    /// Handles an MLD message whose checksum was verified. RFC 9777 §5: all come from a link-local
-    /// address, with a hop limit of 1 and a router alert.
+    /// Handles an MLD message whose checksum was verified. RFC 9777 §5, §6.2: all come from a
+    /// link-local address, with a hop limit of 1 and a router alert.
     #[inline(never)]
     pub(super) fn handle_mld(
         &mut self,
@@ -170,7 +170,7 @@ impl Network {
     }
 
     /// Sends an IGMP message, from the first address of the interface, or from 0.0.0.0 if it has
-    /// none yet (RFC 9776 §4.2.13).
+    /// none yet (RFC 9776 §4.2.14).
     fn send_igmp(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, message: &Message) {
         let (dst, bytes) = igmp::emit(message);
         let src = self.interface(iface).into_iter().flat_map(|interface| interface.preferred());
@@ -195,7 +195,7 @@ impl Network {
     }
 
     /// Sends an MLD message, from the link-local address of the interface, or from the unspecified
-    /// address if that cannot be used yet (RFC 9777 §5.2.13).
+    /// address if that cannot be used yet (RFC 9777 §5.2.14).
     fn send_mld(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, message: &Message) {
         let (dst, mut bytes) = mld::emit(message);
         let src = self.interface(iface).into_iter().flat_map(|interface| interface.preferred());

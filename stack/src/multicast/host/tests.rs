@@ -211,7 +211,8 @@ fn the_work_of_one_call_and_the_memory_of_questions_are_bounded() {
     assert_eq!(records(&answers), ["239.1.0.0 ModeIsExclude []"], "the whole filter");
 }
 
-// RFC 9776 §7.2.1 (RFC9776-7.2.1-a, RFC9776-7.2.1-b), §8.12 (RFC9776-8.12).
+// RFC 9776 §7.2.1 (RFC9776-7.2.1-a, RFC9776-7.2.1-b), §8.12 (RFC9776-8.12), RFC 9777 §9.12
+// (RFC9777-9.12).
 #[test]
 fn an_old_querier_is_spoken_to_in_its_version_until_it_is_gone() {
     let mut bench = Bench::new();
@@ -240,7 +241,8 @@ fn an_old_querier_is_spoken_to_in_its_version_until_it_is_gone() {
     assert_eq!(records(&sent), ["239.0.0.3 ChangeToExclude []"; 2]);
 }
 
-// RFC 2236 §3 and RFC 2710 §4, which RFC 9776 §7.2 refers to (RFC9776-7.2.1-c, RFC9776-7.2.2).
+// RFC 2236 §3 and RFC 2710 §4, which the old versions follow (RFC9776-7.2.1-c); RFC 9776 §7.2.2
+// (RFC9776-7.2.2-b).
 #[test]
 fn in_old_versions_members_keep_silent_if_another_reports_and_the_last_reporter_says_goodbye() {
     let old = |max| query(Version::Old, Duration::from_secs(max), None);
@@ -288,7 +290,7 @@ fn a_storm_of_old_queries_costs_one_walk_over_the_groups() {
     assert_eq!(sent.len(), 50, "each group answers once");
 }
 
-// RFC 9777 §5.2.13 (RFC9777-5.2.13-b).
+// RFC 9777 §5.2.14 (RFC9777-5.2.14-b).
 #[test]
 fn what_was_reported_without_an_address_is_reported_again() {
     let mut bench = Bench::new();

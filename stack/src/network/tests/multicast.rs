@@ -61,7 +61,8 @@ fn general_query_v6() -> Vec<u8> {
     query
 }
 
-// RFC 9776 §4 and §4.2.14 (RFC9776-4-a, RFC9776-4-b, RFC9776-4-c): what an IGMP message is like.
+// RFC 9776 §4 and §4.2 (RFC9776-4-a, RFC9776-4-b, RFC9776-4-c, RFC9776-4.2.14): what an IGMP
+// message is like.
 #[test]
 fn rfc_9776_4_reports_have_ttl_1_router_alert_and_internetwork_control() {
     let mut host = host();
@@ -77,13 +78,13 @@ fn rfc_9776_4_reports_have_ttl_1_router_alert_and_internetwork_control() {
     assert_eq!(usize::from(header.total_len), frame.len() - 14);
     assert_eq!(internet_checksum(message), 0);
     assert_eq!(message[8..], [4, 0, 0, 0, 239, 1, 2, 3]);
-    // Without an address the source is 0.0.0.0 (RFC 9776 §4.2.13).
+    // Without an address the source is 0.0.0.0 (RFC 9776 §4.2.14).
     let mut bare = Host::ethernet(1, &[]);
     join(&mut bare, "239.1.2.3", &SourceFilter::EVERY_SOURCE);
     assert_eq!(due(&mut bare)[0][26..30], [0; 4]);
 }
 
-// RFC 9777 §5 and §5.2.14 (RFC9777-5-a, RFC9777-5-b, RFC9777-5-c).
+// RFC 9777 §5 and §5.2.15 (RFC9777-5-a, RFC9777-5-b, RFC9777-5-c).
 #[test]
 fn rfc_9777_5_reports_come_from_a_link_local_address_with_router_alert() {
     let mut host = host();
@@ -102,7 +103,7 @@ fn rfc_9777_5_reports_come_from_a_link_local_address_with_router_alert() {
     assert_eq!((rest[8], &rest[16..20]), (143, &[4, 0, 0, 0][..]));
 }
 
-// RFC 9777 §5.2.13 (RFC9777-5.2.13-a, RFC9777-5.2.13-b).
+// RFC 9777 §5.2.14 (RFC9777-5.2.14-a, RFC9777-5.2.14-b).
 #[test]
 fn the_groups_of_new_addresses_are_reported_before_they_are_probed_and_once_they_are_valid() {
     let mut host = Host::with_config(2, Config::default());
@@ -129,7 +130,8 @@ fn ip_at(frame: &[u8], at: usize) -> Ipv6Addr {
     octets.into()
 }
 
-// RFC 9776 §9.1 (RFC9776-9.1), RFC 9777 §10.1 (RFC9777-10.1): queries that come from elsewhere.
+// RFC 9776 §4, RFC 9777 §5.1.14 (RFC9777-5.1.14-a), §6.2 (RFC9777-6.2): queries that come from
+// elsewhere.
 #[test]
 fn queries_from_another_network_are_not_answered() {
     let (all, all6) = (Ipv4Addr::new(224, 0, 0, 1), crate::link::ndp::ALL_NODES);
@@ -202,7 +204,7 @@ fn only_frames_of_groups_that_were_joined_come_in() {
     }
 }
 
-// RFC 9776 §3.2 (RFC9776-3.2).
+// RFC 9776 §3.2 (RFC9776-3.2-a).
 #[test]
 fn packets_from_sources_that_nobody_wants_are_dropped() {
     let mut b = Host::ethernet(2, &["10.0.0.2/24", "fd00::2/64"]);

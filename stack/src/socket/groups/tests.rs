@@ -172,6 +172,7 @@ fn errors_of_memberships_are_those_of_linux() {
     assert_eq!(stack.join_group(NOW, d, ip("239.1.1.1"), Ipv4Addr::new(10, 9, 9, 9)), Err(Error::NoDevice));
 }
 
+// RFC 9776 §2 (RFC9776-2-b), §3.2 (RFC9776-3.2-b).
 #[test]
 fn memberships_sources_and_members_are_limited() {
     let mut stack = stack();
