@@ -10,7 +10,7 @@
 //! | `engine` | a stack and its devices behind two locks, and the threads that drive them |
 //! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
 //! | `listening` | a listener on all stacks of a runtime |
-//! | `tcp`, `udp`, `echo`, `raw` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`] |
+//! | `tcp`, `udp`, `echo`, `raw`, `packet` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`], [`PacketSocket`] |
 //! | `poller` | [`Poller`]: waits for many sockets at once |
 //! | [`device`] | devices: the trait, a pair in memory, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
@@ -51,6 +51,7 @@ mod echo;
 mod engine;
 mod handle;
 mod listening;
+mod packet;
 mod plan;
 mod platform;
 mod policy;
@@ -71,6 +72,7 @@ pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
 pub use engine::inbox::Handovers;
 pub use handle::{Handle, Owner};
+pub use packet::PacketSocket;
 pub use poller::{Poller, Source};
 pub use raw::RawSocket;
 pub use runtime::Runtime;

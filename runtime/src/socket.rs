@@ -2,6 +2,7 @@
 
 mod address_error;
 mod datagrams;
+mod packets;
 mod stream;
 
 use std::io;

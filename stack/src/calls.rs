@@ -578,6 +578,7 @@ calls! {
 mod filters;
 mod multicast;
 mod owners;
+mod packets;
 mod pollers;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,9 @@ pub struct Config {
     /// The most registrations of one owner's descriptors with its pollers, Linux's
     /// `fs.epoll.max_user_watches`. 1,048,576.
     pub max_registrations: usize,
+    /// The most packet sockets that take copies of frames. Another cannot be bound (ENOBUFS). 64;
+    /// Linux has no limit.
+    pub max_packet_taps: usize,
     /// The range that ephemeral ports are drawn from: RFC 6335's dynamic ports, 49152..=65535, are
     /// fewer than a busy client needs; this is Linux's `ip_local_port_range`.
     pub ephemeral_ports: (u16, u16),
@@ -69,6 +72,7 @@ impl Default for Config {
             max_descriptors: 1 << 20,
             max_descriptors_in_all: 1 << 22,
             max_registrations: 1 << 20,
+            max_packet_taps: 64,
             ephemeral_ports: (32768, 60999),
             neighbor: NeighborConfig::default(),
             ip: IpConfig::default(),

@@ -74,6 +74,8 @@ pub enum Error {
     TooManyDescriptorsInAll,
     /// ENODEV: there is no such interface.
     NoDevice,
+    /// ENXIO: a frame is sent without an interface, or to one that does not exist.
+    NoSuchInterface,
     /// EEXIST: the descriptor is registered with this poller already.
     AlreadyRegistered,
     /// ENOENT: the descriptor is not registered with this poller, the socket has no filter, or there
@@ -120,6 +122,7 @@ impl Error {
             Error::TooManyDescriptors => "EMFILE",
             Error::TooManyDescriptorsInAll => "ENFILE",
             Error::NoDevice => "ENODEV",
+            Error::NoSuchInterface => "ENXIO",
             Error::AlreadyRegistered => "EEXIST",
             Error::NotRegistered => "ENOENT",
             Error::NotPermitted => "EPERM",
@@ -161,6 +164,7 @@ impl Error {
             Error::TooManyDescriptors => 24,
             Error::TooManyDescriptorsInAll => 23,
             Error::NoDevice => 19,
+            Error::NoSuchInterface => 6,
             Error::AlreadyRegistered => 17,
             Error::NotRegistered => 2,
             Error::NotPermitted => 1,
@@ -215,6 +219,9 @@ impl Error {
             }
             Error::TooManyDescriptors => "too many open sockets; close some or raise Config::max_descriptors",
             Error::NoDevice => "the stack has no such interface",
+            Error::NoSuchInterface => {
+                "no interface to send the frame through; bind the socket to one, or name one"
+            }
             Error::AlreadyRegistered => {
                 "the descriptor is registered with this poller already; modify it instead"
             }
@@ -349,6 +356,7 @@ mod tests {
             Error::TooManyDescriptors,
             Error::TooManyDescriptorsInAll,
             Error::NoDevice,
+            Error::NoSuchInterface,
             Error::AlreadyRegistered,
             Error::NotRegistered,
             Error::NotPermitted,

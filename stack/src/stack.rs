@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::event::{Deadline, DeadlineKind, Event};
 use crate::frame::{Frame, Transmit};
+use crate::link::packet_type::PacketType;
 use crate::memory::Budget;
 use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network, Route};
 use crate::rng::Rng;
@@ -184,6 +185,9 @@ impl Stack {
         let (mut env, kinds) = self.parts();
         env.ctx.stats.link.frames_in += 1;
         env.ctx.stats.link.bytes_in += frame.bytes.len() as u64;
+        if kinds.packet.has_taps() {
+            kinds.packet.on_received(&mut env, iface, &frame);
+        }
         env.network.trace_begin(&mut env.ctx, iface, &frame);
         let received = env.network.handle_frame(&mut env.ctx, iface, frame);
         kinds.handle_reception(&mut env, received);
@@ -199,6 +203,9 @@ impl Stack {
         frames.into_iter().for_each(|(iface, frame)| {
             env.ctx.stats.link.frames_in += 1;
             env.ctx.stats.link.bytes_in += frame.bytes.len() as u64;
+            if kinds.packet.has_taps() {
+                kinds.packet.on_received(&mut env, iface, &frame);
+            }
             env.network.trace_begin(&mut env.ctx, iface, &frame);
             let received = env.network.handle_frame(&mut env.ctx, iface, frame);
             let is_joining = kinds.join_reception(&mut env, received);
@@ -241,6 +248,10 @@ impl Stack {
             let transmit = self.sockets.kinds.poll_run(&mut self.core.stats);
             if let Some(sent) = &transmit {
                 self.network.on_sent(self.core.now, &mut self.core.stats, sent);
+                if self.sockets.kinds.packet.has_taps() {
+                    let (mut env, kinds) = self.parts();
+                    kinds.packet.on_sent(&mut env, sent);
+                }
                 return transmit;
             }
         }
@@ -251,6 +262,9 @@ impl Stack {
         let transmit = next_transmit(&mut env, kinds);
         if let Some(transmit) = &transmit {
             env.network.on_sent(env.ctx.now, env.ctx.stats, transmit);
+            if kinds.packet.has_taps() {
+                kinds.packet.on_sent(&mut env, transmit);
+            }
         }
         transmit
     }
@@ -364,6 +378,11 @@ fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds) -> Option<Transmit> {
 fn loop_back(env: &mut Env<'_>, kinds: &mut Kinds) -> bool {
     if !env.network.has_loopback() {
         return false;
+    }
+    if kinds.packet.has_taps()
+        && let Some(packet) = env.network.next_looped()
+    {
+        kinds.packet.on_looped(env, &packet, &[PacketType::Outgoing, PacketType::Host]);
     }
     let received = env.network.poll_loopback(&mut env.ctx);
     kinds.handle_reception(env, received);

@@ -9,6 +9,7 @@
 //! - [`pollers`] makes random calls on pollers, on Portolan and on the Linux kernel;
 //! - [`bpf`] compares random BPF programs on Portolan and the Linux kernel;
 //! - [`sockopt`] compares socket options by number and bytes with those of the Linux kernel;
+//! - [`packets`] makes random calls on packet sockets, on Portolan and on the Linux kernel;
 //! - [`fuzz`] contains the targets of the fuzzer, and runs their seeds;
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
 //! - [`RawPeer`] is a peer without a stack: a test that sends bytes.
@@ -26,6 +27,7 @@ pub mod host;
 pub mod matrix;
 pub mod namespace;
 pub mod packet_socket;
+pub mod packets;
 pub mod pattern;
 mod pcap;
 pub mod pollers;

@@ -40,7 +40,7 @@ pub(crate) fn open_on(interface: &str, kind: SocketType, ethertype: u16) -> io::
 }
 
 /// `sockaddr_ll`, for which rustix has no type of its own.
-struct LinkAddress(libc::sockaddr_ll);
+pub(crate) struct LinkAddress(pub(crate) libc::sockaddr_ll);
 
 impl LinkAddress {
     fn of_interface(index: u32, ethertype: u16) -> LinkAddress {

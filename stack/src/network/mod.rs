@@ -26,7 +26,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-pub(crate) use types::{Datagram, Delivery, IcmpOutcome, Reception};
+use bytes::{Buf as _, Bytes};
+
+pub(crate) use types::{Datagram, Delivery, IcmpOutcome, LinkFacts, Reception};
 
 pub use crate::iface::address::AddressState;
 pub use crate::iface::cidr::{Cidr, ParseCidrError};
@@ -44,19 +46,23 @@ pub(crate) use crate::ip::output::{IpMeta, MtuDiscovery};
 
 use crate::Ctx;
 use crate::config::Config;
+use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Transmit};
+use crate::icmp::quote::Quote;
 use crate::iface::interface::{IPV6_MIN_MTU, Interface};
 use crate::iface::routes::RouteTable;
 use crate::ip::flow_label::FlowLabels;
 use crate::ip::output::Identifications;
 use crate::ip::pmtu::PathMtus;
 use crate::ip::reassembly::Reassembler;
+use crate::link::ethernet;
 use crate::multicast::InterfaceGroups;
 use crate::rate_limit::{PeerLimit, SharedBudget};
 use crate::rng::Rng;
 use crate::stats::Stats;
 use crate::steering::Share;
+use crate::subject::Subject;
 use crate::time::Instant;
 use crate::trace::Trace;
 use queue::{LoopbackQueue, TransmitQueue};
@@ -182,10 +188,41 @@ impl Network {
         self.interfaces.iter().map(Interface::info).collect()
     }
 
-    /// The ARP hardware type of an interface, as Linux numbers it: ARPHRD_LOOPBACK for the loopback.
-    pub(crate) fn hardware_type(&self, iface: InterfaceId) -> u16 {
-        const LOOPBACK: u16 = 772;
-        self.interface(iface).map_or(LOOPBACK, |interface| interface.medium.hardware_type())
+    /// An interface, as packet sockets see it. The loopback looks as on Linux: like an Ethernet
+    /// (ARPHRD_LOOPBACK).
+    pub(crate) fn link(&self, iface: InterfaceId) -> Option<LinkFacts> {
+        if iface == InterfaceId::LOOPBACK {
+            let mac = Some(MacAddr([0; 6]));
+            return Some(LinkFacts {
+                header_len: ethernet::HEADER_LEN,
+                mac,
+                hardware_type: 772,
+                mtu: 65_536,
+            });
+        }
+        let &Interface { medium, mtu, .. } = self.interface(iface)?;
+        let header_len = if medium.mac().is_some() { ethernet::HEADER_LEN } else { 0 };
+        Some(LinkFacts { header_len, mac: medium.mac(), hardware_type: medium.hardware_type(), mtu })
+    }
+
+    /// The packet that [`Network::poll_loopback`] receives next, if it is to receive one.
+    #[cold]
+    pub(crate) fn next_looped(&self) -> Option<Bytes> {
+        if self.errors.is_empty() { self.loopback.front().cloned() } else { None }
+    }
+
+    /// Puts a frame of a packet socket onto the loopback, which carries IP only.
+    pub(crate) fn loop_frame(&mut self, ctx: &mut Ctx<'_>, mut frame: Bytes) {
+        ctx.subject = Subject::Frame(InterfaceId::LOOPBACK);
+        frame.advance(ethernet::HEADER_LEN.min(frame.len()));
+        let Some(quote) = Quote::parse(&frame) else {
+            return ctx.count_drop(DropReason::UnknownEtherType);
+        };
+        let iface = self.looped_through(quote.src, quote.dst);
+        match self.loopback.push(iface, frame) {
+            Ok(()) => ctx.stats.ip.loopback_packets += 1,
+            Err((_, reason)) => ctx.count_drop(reason),
+        }
     }
 
     /// The neighbours of an interface, sorted by address.

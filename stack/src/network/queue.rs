@@ -84,6 +84,11 @@ impl LoopbackQueue {
         Ok(())
     }
 
+    /// The packet that [`LoopbackQueue::pop`] returns next.
+    pub(crate) fn front(&self) -> Option<&Bytes> {
+        self.packets.front().map(|(_, packet)| packet)
+    }
+
     pub(crate) fn pop(&mut self) -> Option<(InterfaceId, Bytes)> {
         let (iface, packet) = self.packets.pop_front()?;
         self.bytes -= packet.len();

@@ -10,6 +10,7 @@ use crate::drop_reason::DropReason;
 use crate::icmp::network_error::NetworkError;
 use crate::interface_id::InterfaceId;
 use crate::ip::Cast;
+use crate::link::mac::MacAddr;
 
 /// An IP packet for a transport, complete and checked: its addresses are valid and its headers
 /// parsed.
@@ -66,6 +67,19 @@ impl Datagram {
     pub(crate) fn share_transport(&self) -> Bytes {
         self.packet.slice(self.transport_at.min(self.packet.len())..)
     }
+}
+
+/// What a packet socket has to know of an interface.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkFacts {
+    /// The length of its link headers.
+    pub(crate) header_len: usize,
+    /// Our link address, if stations on it have one. On the loopback it is zeros.
+    pub(crate) mac: Option<MacAddr>,
+    /// The ARP hardware type, as Linux numbers it.
+    pub(crate) hardware_type: u16,
+    /// The longest packet behind a link header.
+    pub(crate) mtu: usize,
 }
 
 /// The result of a received frame or packet: a delivery to the sockets, nothing (an ARP packet, a

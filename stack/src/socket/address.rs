@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use super::packet::LinkAddr;
 use crate::error::{Error, Result};
 
 /// The address of a socket of any family (`struct sockaddr`).
@@ -26,6 +27,8 @@ pub enum SockAddr {
     Ip(SocketAddr),
     /// AF_UNIX.
     Unix(UnixAddr),
+    /// AF_PACKET.
+    Link(LinkAddr),
 }
 
 impl SockAddr {
@@ -41,6 +44,14 @@ impl SockAddr {
     pub fn unix(&self) -> Option<&UnixAddr> {
         match self {
             SockAddr::Unix(addr) => Some(addr),
+            _ => None,
+        }
+    }
+
+    /// The address of a packet socket; `None` for another family.
+    pub fn link(&self) -> Option<LinkAddr> {
+        match self {
+            SockAddr::Link(addr) => Some(*addr),
             _ => None,
         }
     }
@@ -82,6 +93,12 @@ impl From<UnixAddr> for SockAddr {
     }
 }
 
+impl From<LinkAddr> for SockAddr {
+    fn from(addr: LinkAddr) -> Self {
+        SockAddr::Link(addr)
+    }
+}
+
 impl PartialEq<SocketAddr> for SockAddr {
     fn eq(&self, other: &SocketAddr) -> bool {
         self.ip() == Some(*other)
@@ -93,6 +110,7 @@ impl fmt::Display for SockAddr {
         match self {
             SockAddr::Ip(addr) => addr.fmt(f),
             SockAddr::Unix(addr) => addr.fmt(f),
+            SockAddr::Link(addr) => addr.fmt(f),
         }
     }
 }

@@ -53,7 +53,7 @@ impl Env<'_> {
                 Cast::Multicast => PacketType::Multicast,
             },
             interface_index: u32::from(scope_id(datagram.iface)),
-            hardware_type: self.network.hardware_type(datagram.iface),
+            hardware_type: self.network.link(datagram.iface).map_or(0, |link| link.hardware_type),
             ..PacketView::new(&datagram.packet)
         };
         match filter.run(&packet, &mut || self.ctx.rng.next_u32()) {

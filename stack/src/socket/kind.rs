@@ -1,5 +1,7 @@
 //! The families and kinds of sockets, and the rooms that implement them.
 
+use super::packet::LinkHeader;
+
 /// The address family of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -28,6 +30,10 @@ pub enum SocketKind {
     /// 255, IPPROTO_RAW, the header of what it sends is the program's (see
     /// [`RawOptions::header_included`](crate::RawOptions::header_included)).
     Raw(u8),
+    /// AF_PACKET: frames of an interface, as they are on the link or without their link header. The
+    /// domain means nothing. A [`LinkAddr`](crate::LinkAddr) is the address of such a socket, and
+    /// [`Stack::recv_packet`](crate::Stack::recv_packet) receives.
+    Packet(LinkHeader),
 }
 
 /// The list of the rooms, for the macro `$then`: each with its name and the type of its tables.
@@ -39,6 +45,7 @@ macro_rules! rooms {
             Udp => udp: $crate::socket::udp::UdpSockets,
             Echo => echo: $crate::socket::echo::EchoSockets,
             Raw => raw: $crate::socket::raw::RawSockets,
+            Packet => packet: $crate::socket::packet::PacketSockets,
         }
     };
 }
@@ -64,6 +71,7 @@ impl Room {
             SocketKind::Datagram => Room::Udp,
             SocketKind::Echo => Room::Echo,
             SocketKind::Raw(_) => Room::Raw,
+            SocketKind::Packet(_) => Room::Packet,
         }
     }
 }

@@ -37,6 +37,7 @@ mod message;
 mod multicast_interface;
 mod options;
 mod owners;
+mod packet;
 mod pollers;
 mod protocol;
 mod raw;
@@ -67,6 +68,8 @@ pub use options::{
     FastOpenOptions, IcmpFilter, IpOptions, MtuDiscover, MulticastOptions, RawOptions, SocketOption,
     SocketOptions, TcpOptions, UdpOptions,
 };
+pub use options::{PacketMembership, PacketMembershipKind};
+pub use packet::{LinkAddr, LinkHeader, PacketMeta, PacketStatistics};
 pub(crate) use protocol::{ProtocolCalls, SendData};
 pub(crate) use record::Socket;
 pub(crate) use scope::iface_of;

@@ -11,6 +11,7 @@ use super::info::{SocketInfo, SocketState};
 use super::kind::{Domain, Room, SocketKind};
 use super::message::DatagramMeta;
 use super::options::SocketOptions;
+use super::packet::PacketQueue;
 use super::scope::{Bound, present};
 use super::state::ProtocolState;
 use super::tcp::stream::TcpSocket;
@@ -47,6 +48,7 @@ const _: () = assert!(mem::size_of::<Socket>() <= 56);
 pub(super) enum Protocol {
     Tcp(TcpSocket),
     Datagrams(Box<DatagramQueue>),
+    Packets(Box<PacketQueue>),
 }
 
 impl Protocol {
@@ -62,6 +64,7 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp.readiness(options),
             Protocol::Datagrams(queue) => queue.readiness(options),
+            Protocol::Packets(queue) => queue.readiness(options),
         }
     }
 
@@ -71,20 +74,21 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp.held_bytes(),
             Protocol::Datagrams(queue) => queue.held_bytes(),
+            Protocol::Packets(queue) => queue.held_bytes(),
         }
     }
 
     pub(super) fn datagrams(&self) -> Option<&DatagramQueue> {
         match self {
-            Protocol::Tcp(_) => None,
             Protocol::Datagrams(queue) => Some(queue),
+            Protocol::Tcp(_) | Protocol::Packets(_) => None,
         }
     }
 
     pub(super) fn datagrams_mut(&mut self) -> Option<&mut DatagramQueue> {
         match self {
-            Protocol::Tcp(_) => None,
             Protocol::Datagrams(queue) => Some(queue),
+            Protocol::Tcp(_) | Protocol::Packets(_) => None,
         }
     }
 
@@ -92,6 +96,7 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp,
             Protocol::Datagrams(queue) => &**queue,
+            Protocol::Packets(queue) => &**queue,
         }
     }
 
@@ -99,6 +104,7 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp,
             Protocol::Datagrams(queue) => &mut **queue,
+            Protocol::Packets(queue) => &mut **queue,
         }
     }
 }
@@ -340,7 +346,10 @@ impl Socket {
 
     /// Like [`local_addr`](Socket::local_addr), for any family.
     pub(crate) fn local_name(&self) -> SockAddr {
-        self.local_addr().into()
+        match &self.protocol {
+            Protocol::Packets(packets) => packets.bound.into(),
+            _ => self.local_addr().into(),
+        }
     }
 
     /// Like [`peer_addr`](Socket::peer_addr), for any family.

@@ -2,6 +2,7 @@
 
 mod ip;
 mod multicast;
+mod packet;
 mod raw;
 mod tcp;
 mod udp;
@@ -9,6 +10,7 @@ mod udp;
 pub(super) use ip::IpFields;
 pub use ip::{IpOptions, MtuDiscover};
 pub use multicast::MulticastOptions;
+pub use packet::{PacketMembership, PacketMembershipKind};
 pub use raw::{IcmpFilter, RawOptions};
 pub use tcp::{FastOpenOptions, TcpOptions};
 pub use udp::UdpOptions;
@@ -180,6 +182,14 @@ pub enum SocketOption {
     /// SO_LOCK_FILTER: the filter ([`Stack::attach_filter`](crate::Stack::attach_filter)), or that
     /// there is none, cannot be changed any more. The option cannot be cleared (`NotPermitted`).
     LockFilter(bool),
+    /// PACKET_ADD_MEMBERSHIP, of a packet socket. A membership that is added twice must be dropped
+    /// twice. `NoDevice`, `InvalidArgument` for a MAC address that is missing or that the link does
+    /// not have.
+    PacketAddMembership(PacketMembership),
+    /// PACKET_DROP_MEMBERSHIP. As on Linux this is no error if there is no such membership.
+    PacketDropMembership(PacketMembership),
+    /// PACKET_IGNORE_OUTGOING: the packet socket gets no copies of frames that this host sends.
+    PacketIgnoreOutgoing(bool),
     /// UDP_GRO: datagrams of one sender that the device has joined are received together;
     /// [`DatagramMeta::segment_len`](crate::DatagramMeta::segment_len) is the length of each.
     UdpGro(bool),
@@ -448,6 +458,9 @@ impl SocketOptions {
             SocketOption::IcmpFilter(filter) => self.raw_options()?.icmp_filter = filter,
             SocketOption::LockFilter(false) if self.is_filter_locked => return Err(Error::NotPermitted),
             SocketOption::LockFilter(on) => self.is_filter_locked = on,
+            SocketOption::PacketAddMembership(_)
+            | SocketOption::PacketDropMembership(_)
+            | SocketOption::PacketIgnoreOutgoing(_) => return Err(Error::ProtocolNotAvailable),
         }
         let settings = self.to_settings();
         if *self.settings != settings {

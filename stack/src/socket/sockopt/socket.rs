@@ -7,6 +7,7 @@ use super::row::{Change, Get, Level, OptionTarget, Row, Set, read_int, saturated
 use crate::error::{Error, Result};
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::options::SocketOption;
+use crate::socket::packet::LinkHeader;
 use crate::socket::record::Protocol;
 use crate::socket::tcp::stream::TcpSocket;
 
@@ -93,9 +94,10 @@ const ROWS: &[Row] = &[
         39,
         "SO_DOMAIN",
         Get::Int(|target| {
-            Ok(match target.socket.domain {
-                Domain::V4 => AF_INET.into(),
-                Domain::V6 => AF_INET6.into(),
+            Ok(match (target.socket.kind, target.socket.domain) {
+                (SocketKind::Packet(_), _) => AF_PACKET.into(),
+                (_, Domain::V4) => AF_INET.into(),
+                (_, Domain::V6) => AF_INET6.into(),
             })
         }),
     ),
@@ -128,6 +130,7 @@ const SEND_TIMEOUT: Row = Row::new(
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const AF_PACKET: u16 = 17;
 
 /// A buffer size. As on Linux a negative number is a very large one.
 fn unsigned(bytes: i32) -> usize {
@@ -137,8 +140,8 @@ fn unsigned(bytes: i32) -> usize {
 fn type_of(kind: SocketKind) -> i32 {
     match kind {
         SocketKind::Stream => 1,
-        SocketKind::Datagram | SocketKind::Echo => 2,
-        SocketKind::Raw(_) => 3,
+        SocketKind::Datagram | SocketKind::Echo | SocketKind::Packet(LinkHeader::Cooked) => 2,
+        SocketKind::Raw(_) | SocketKind::Packet(LinkHeader::Included) => 3,
     }
 }
 
@@ -150,6 +153,8 @@ fn protocol_of(target: &OptionTarget<'_>) -> i32 {
         (SocketKind::Echo, Domain::V4) => 1,
         (SocketKind::Echo, Domain::V6) => 58,
         (SocketKind::Raw(protocol), _) => protocol.into(),
+        // `local_name` has the EtherType.
+        (SocketKind::Packet(_), _) => 0,
     }
 }
 
