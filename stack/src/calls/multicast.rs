@@ -34,7 +34,7 @@ macro_rules! calls {
         /// let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, 2]));
         /// let iface = stack.add_interface(now, InterfaceConfig::new(medium).address("10.0.0.2/24".parse()?))?;
         /// let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
-        /// stack.bind(socket, "239.1.2.3:5000".parse()?)?;
+        /// stack.bind(socket, ([239, 1, 2, 3], 5000))?;
         /// stack.join_group(now, socket, "239.1.2.3".parse()?, iface)?;
         /// // One source only.
         /// stack.join_source_group(now, socket, "232.1.2.3".parse()?, "10.0.0.9".parse()?, iface)?;
