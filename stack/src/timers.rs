@@ -39,6 +39,7 @@ impl<Owner: Copy + Ord> TimerQueue<Owner> {
         }
     }
 
+    #[inline(never)]
     fn bring_forward(&mut self, armed: &mut Armed, owner: Owner, at: Instant) {
         self.disarm(armed, owner);
         self.set.insert((at, owner));

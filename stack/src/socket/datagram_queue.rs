@@ -116,7 +116,13 @@ impl DatagramQueue {
     }
 
     /// The bytes of the error queue and of a datagram that is not complete.
+    #[inline]
     pub(super) fn rare_bytes(&self) -> usize {
+        if self.error_queue.is_none() && self.corked.is_none() { 0 } else { self.sum_rare_bytes() }
+    }
+
+    #[cold]
+    fn sum_rare_bytes(&self) -> usize {
         let corked = self.corked.as_ref().map_or(0, |corked| corked.data.len() + OVERHEAD_BYTES);
         self.error_queue.as_ref().map_or(0, |queue| queue.bytes()) + corked
     }

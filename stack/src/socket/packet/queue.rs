@@ -132,6 +132,8 @@ impl PacketQueue {
 }
 
 impl ProtocolState for PacketQueue {
+    // Not where the frequent kinds ask for theirs.
+    #[inline(never)]
     fn readiness(&self, options: &SocketOptions) -> Readiness {
         Readiness {
             readable: !self.received.is_empty(),
@@ -166,6 +168,7 @@ impl ProtocolState for PacketQueue {
         self.received.front().map(|(data, _)| copy_prefix(data, buf)).ok_or(Error::WouldBlock)
     }
 
+    #[inline(never)]
     fn held_bytes(&self) -> usize {
         let memberships = self.memberships.capacity() * mem::size_of::<HeldMembership>();
         mem::size_of::<PacketQueue>() + memberships + self.received_bytes + self.outgoing_bytes
