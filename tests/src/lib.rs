@@ -10,6 +10,7 @@
 //! - [`bpf`] compares random BPF programs on Portolan and the Linux kernel;
 //! - [`sockopt`] compares socket options by number and bytes with those of the Linux kernel;
 //! - [`packets`] makes random calls on packet sockets, on Portolan and on the Linux kernel;
+//! - [`raw_sockets`] makes random calls on raw and echo sockets, likewise;
 //! - [`fuzz`] contains the targets of the fuzzer, and runs their seeds;
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
 //! - [`RawPeer`] is a peer without a stack: a test that sends bytes.
@@ -32,6 +33,7 @@ pub mod pattern;
 mod pcap;
 pub mod pollers;
 mod raw_peer;
+pub mod raw_sockets;
 pub mod rfc_table;
 pub mod script;
 pub mod soak;

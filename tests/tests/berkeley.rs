@@ -580,6 +580,7 @@ fn echo_sockets_ping_and_hear_of_hosts_that_are_not_there() {
         let echo = pair.a.stack.socket(domain, SocketKind::Echo).unwrap();
         let now = pair.now();
         let mut request = vec![0; 8];
+        request[0] = if domain == Domain::V4 { 8 } else { 128 };
         request[6..8].copy_from_slice(&7u16.to_be_bytes());
         request.extend_from_slice(b"are you there?");
         let to = SocketAddr::new(pair.b.addr(domain), 0);

@@ -22,7 +22,8 @@ pub(crate) enum MessageClass {
 /// Classifies an ICMP message by its type (RFC 792).
 pub(crate) fn classify_v4(kind: u8) -> MessageClass {
     match kind {
-        0 => MessageClass::EchoReply,
+        // RFC 8335 §3: 43 answers an extended echo request.
+        0 | 43 => MessageClass::EchoReply,
         8 => MessageClass::EchoRequest,
         3 | 11 | 12 => MessageClass::Error,
         5 => MessageClass::Redirect,
@@ -37,7 +38,8 @@ pub(crate) fn classify_v4(kind: u8) -> MessageClass {
 pub(crate) fn classify_v6(kind: u8) -> MessageClass {
     match kind {
         128 => MessageClass::EchoRequest,
-        129 => MessageClass::EchoReply,
+        // RFC 8335 §3: 161 answers an extended echo request.
+        129 | 161 => MessageClass::EchoReply,
         // RFC 4443 §2.1: all types below 128 are errors.
         1..=127 => MessageClass::Error,
         ndp::REDIRECT => MessageClass::Redirect,

@@ -21,15 +21,20 @@ pub(crate) fn reply(src: IpAddr, dst: IpAddr, request: &Bytes) -> Option<(Header
     Some((header([kind, code], identity, src, dst, &payload), payload))
 }
 
-/// An echo request from a program's message, of which the sequence number and the data are used;
-/// type, identifier and checksum are ours.
+/// Whether a message is an echo request or an extended one (RFC 8335), with code 0.
+pub(crate) fn is_request(message: &[u8], is_v4: bool) -> bool {
+    let kinds = if is_v4 { [8, 42] } else { [128, 160] };
+    matches!(message, [kind, 0, ..] if kinds.contains(kind))
+}
+
+/// An echo request from a program's message, whose identifier and checksum are ours.
 pub(crate) fn request(src: Endpoint, dst: IpAddr, message: &Bytes) -> (HeaderBuf, Payload) {
     let [high, low] = src.port.to_be_bytes();
     let sequence =
         message.get(6..HEADER_LEN).and_then(|bytes| bytes.first_chunk()).copied().unwrap_or([0; 2]);
     let data = message.slice(HEADER_LEN.min(message.len())..);
     let payload: Payload = core::iter::once(data).filter(|data| !data.is_empty()).collect();
-    let kind = if dst.is_ipv4() { 8 } else { 128 };
+    let kind = message.first().copied().unwrap_or_default();
     (header([kind, 0], [high, low, sequence[0], sequence[1]], src.addr, dst, &payload), payload)
 }
 
@@ -85,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_request_takes_sequence_number_and_data_from_the_message() {
-        let message = Bytes::from_static(&[99, 99, 99, 99, 99, 99, 0, 7, b'd', b'a', b't']);
+        let message = Bytes::from_static(&[8, 99, 99, 99, 99, 99, 0, 7, b'd', b'a', b't']);
         let (src, dst) = ("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
         let bytes = flat(request(Endpoint::new(src, 0x0102), dst, &message));
         let other = etherparse::Icmpv4Slice::from_slice(&bytes).unwrap();

@@ -88,10 +88,13 @@ impl Network {
         }
     }
 
-    /// Checks that there is a path to this destination. A socket that is bound to an address needs
-    /// no more.
-    pub(crate) fn check_route(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<()> {
-        self.path(dst, iface).map(|_| ())
+    /// Checks that there is a path to this destination for a socket that is bound to an address.
+    /// EINVAL if that is a loopback address and the path leaves this host.
+    pub(crate) fn check_route(&self, src: IpAddr, dst: IpAddr, iface: Option<InterfaceId>) -> Result<()> {
+        match self.path(dst, iface)? {
+            RoutingDecision::Link(_) if src.is_loopback() => Err(Error::InvalidArgument),
+            _ => Ok(()),
+        }
     }
 
     /// ENETUNREACH if the way to this destination leads through a gateway.

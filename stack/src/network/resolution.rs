@@ -10,6 +10,7 @@ use super::types::Datagram;
 use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::frame::Payload;
+use crate::icmp::echo;
 use crate::icmp::network_error::{NetworkError, NetworkErrorKind};
 use crate::icmp::quote::Quote;
 use crate::iface::address::{AddressEvent, AddressState};
@@ -319,8 +320,7 @@ fn host_unreachable(iface: InterfaceId, packet: &IpPacket) -> Option<NetworkErro
         transport.extend_from_slice(slice.get(..missing.min(slice.len()))?);
     }
     let asks = match quote.protocol {
-        protocol::ICMP => transport.first() == Some(&8),
-        protocol::ICMPV6 => transport.first() == Some(&128),
+        protocol::ICMP | protocol::ICMPV6 => echo::is_request(&transport, quote.src.is_ipv4()),
         _ => true,
     };
     // No socket waits for errors about replies and errors of our own.

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -10,17 +10,18 @@ use super::common::{Common, Env, TransmitOutcome};
 use super::datagram_queue::{
     CorkedDatagram, DatagramQueue, OVERHEAD_BYTES, OutgoingDatagram, ReceivedDatagram, copy_into,
 };
-use super::kind::Shutdown;
+use super::kind::{Domain, Shutdown};
 use super::message::{DatagramMeta, Received, SendMeta, copy_flags};
 use super::options::{IpFields, MtuDiscover};
 use super::record::Socket;
-use super::scope::{flow_scope, iface_of, scope_id};
+use super::scope::{Bound, flow_scope, iface_of, loopback_if_unspecified, scope_id};
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::event::Wakeup;
 use crate::frame::{HeaderBuf, Payload};
 use crate::id::SocketId;
+use crate::interface_id::InterfaceId;
 use crate::message_flags::{RecvFlags, SendFlags};
 use crate::network::{IpMeta, Network};
 use crate::offload::Segments;
@@ -34,6 +35,20 @@ impl Socket {
     /// The socket's datagram queues. EOPNOTSUPP if it has none.
     pub(super) fn datagrams_mut(&mut self) -> Result<&mut DatagramQueue> {
         self.protocol.datagrams_mut().ok_or(Error::NotSupported)
+    }
+
+    /// Whether a packet to this local address, through this interface, is for a socket without a
+    /// port (raw or echo): it has that address or none, and the interface of a link-local address.
+    pub(super) fn hears(&self, local: IpAddr, iface: Option<InterfaceId>) -> bool {
+        let (bound, flow) = (self.bound(), self.protocol.state().flow());
+        let own = match (bound, flow) {
+            (Some(Bound { addr: BoundAddr::One(addr), .. }), _) => Some(addr),
+            (_, flow) => flow.map(|flow| flow.local.addr),
+        };
+        let scope = flow.map_or(0, |flow| flow.scope).max(bound.map_or(0, |bound| bound.scope));
+        local.is_ipv4() == (self.domain == Domain::V4)
+            && own.is_none_or(|own| own == local)
+            && iface_of(scope).is_none_or(|named| iface == Some(named))
     }
 }
 
@@ -282,6 +297,33 @@ impl Common {
         sent.map(drop)
     }
 
+    /// The addresses of a packet from a socket without ports (raw or echo) to `to`, whose port is
+    /// ignored.
+    pub(super) fn flow_without_ports(
+        &self,
+        network: &Network,
+        id: SocketId,
+        to: SocketAddr,
+        connected: Option<FourTuple>,
+        meta: &SendMeta,
+    ) -> Result<FourTuple> {
+        let socket = self.record(id)?;
+        let (mut remote, scope) = socket.accept_addr(to)?;
+        remote.port = 0;
+        if remote.addr.is_unspecified() {
+            // As on Linux, 0.0.0.0 stands for the socket's own address if it has one.
+            let own = match (connected, socket.bound()) {
+                (Some(connected), _) => Some(connected.local.addr),
+                (None, Some(Bound { addr: BoundAddr::One(addr), .. })) => Some(addr),
+                _ => None,
+            };
+            let is_host = |addr: &IpAddr| !addr.is_multicast() && !network.is_broadcast(*addr);
+            let own = own.filter(|addr| addr.is_ipv4() && is_host(addr));
+            remote.addr = own.unwrap_or(loopback_if_unspecified(remote.addr));
+        }
+        self.flow_to(network, id, remote, scope, connected, meta)
+    }
+
     /// The addresses of a datagram to `remote` from a socket that is bound, with the choices in
     /// `meta`.
     pub(super) fn flow_to(
@@ -347,7 +389,7 @@ impl Common {
         let scope = flow_scope(local, remote.addr, named_scope, Some(bound))?;
         // A source address was found, so there is a route.
         if fixed == Some(local) || scope != named_scope {
-            network.check_route(remote.addr, iface_of(scope))?;
+            network.check_route(local, remote.addr, iface_of(scope))?;
         }
         Ok(FourTuple { local: Endpoint::new(local, bound.port), remote, scope })
     }

@@ -5,7 +5,7 @@
 //! (what each kind of socket implements), `kind` (the kinds, and the list of the rooms that
 //! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
 //! epoll), and then the rooms: `tcp`, `udp`, `echo` and `raw`, the latter three with
-//! `datagram_queue`, and `udp` and `echo` with `bound_ports`. `sockopt` has the options in the
+//! `datagram_queue`, and `udp` with `bound_ports`. `sockopt` has the options in the
 //! layout of C. `memberships` and `groups` have multicast, and `takers` the sockets that datagrams
 //! to groups are for. `errors` defines which network errors a program gets; `datagram_errors` and
 //! `error_queue` report them to sockets of datagrams. `holdings` and `relief` handle shortages of

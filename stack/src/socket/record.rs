@@ -329,6 +329,10 @@ impl Socket {
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
+        // A socket that is connected may be bound to a group.
+        if let Some(Bound { addr: BoundAddr::One(addr), port, scope, .. }) = self.bound() {
+            return self.present(with_scope(Endpoint::new(addr, port), scope));
+        }
         if let Some(flow) = self.protocol.state().flow() {
             return self.present(flow.local_addr());
         }
@@ -338,9 +342,6 @@ impl Socket {
         };
         match self.bound() {
             None => SocketAddr::new(any, 0),
-            Some(Bound { addr: BoundAddr::One(addr), port, scope, .. }) => {
-                self.present(with_scope(Endpoint::new(addr, port), scope))
-            }
             Some(Bound { port, .. }) => SocketAddr::new(any, port),
         }
     }

@@ -49,6 +49,11 @@ pub(super) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
+/// Whether it is an IPv6 address that stands for an IPv4 address.
+pub(super) fn is_mapped(addr: SocketAddr) -> bool {
+    matches!(addr, SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some())
+}
+
 /// An address as a socket of this family shows it to its program: IPv4 addresses on an IPv6 socket
 /// as `::ffff:a.b.c.d`.
 pub(super) fn present(domain: Domain, addr: SocketAddr) -> SocketAddr {

@@ -1,6 +1,6 @@
 //! The differences that are meant.
 
-use portolan::{SendFlags, SocketKind, SocketOption};
+use portolan::{Domain, SendFlags, SocketKind, SocketOption};
 
 use super::{Place, Sequence, Step};
 
@@ -26,10 +26,22 @@ fn is_echo(sequence: &Sequence) -> bool {
 /// All rules.
 pub const RULES: &[Rule] = &[
     Rule {
-        why: "an echo message has no port, so the peer of an echo socket has port 0",
+        why: "the peer of an echo socket that was named with port 0 is a peer (ENOTCONN on Linux)",
         explains: |sequence, at, linux, portolan| {
-            let is_name = matches!(sequence.steps[at], Step::PeerAddr(_) | Step::Recv(..));
-            is_echo(sequence) && is_name && (portolan.contains(" 0;") || linux.starts_with("ENOTCONN"))
+            let is_name = matches!(sequence.steps[at], Step::PeerAddr(_));
+            is_echo(sequence) && is_name && linux.starts_with("ENOTCONN") && portolan.contains(" 0;")
+        },
+    },
+    Rule {
+        why: "a path MTU is believed only if a socket has the identifier of the packet that was too big; Linux believes \
+              any over IPv6",
+        explains: |sequence, at, _, _| {
+            let is_of_path =
+                matches!(sequence.steps[at], Step::Send(..) | Step::SendTo(..) | Step::PathMtu(_));
+            let is_v6 = sequence.sockets[0].1 == Domain::V6;
+            let has_new_identifier = was(sequence, at, |step| matches!(step, Step::Disconnect(_)));
+            let is_too_big = was(sequence, at, |step| matches!(step, Step::PeerRefuses(3, 4, _)));
+            is_echo(sequence) && is_v6 && is_of_path && has_new_identifier && is_too_big
         },
     },
     Rule {
@@ -57,7 +69,9 @@ pub const RULES: &[Rule] = &[
             let is_bound_there = linux.contains(" some;") && portolan.contains(" 0;");
             let hears_there = linux.matches("in out").count() > portolan.matches("in out").count();
             let is_told = is_bound_there || hears_there || linux.starts_with("EINVAL");
-            has_tried && ((is_name && is_told) || (is_reading && portolan.contains("rdhup")))
+            !is_echo(sequence)
+                && has_tried
+                && ((is_name && is_told) || (is_reading && portolan.contains("rdhup")))
         },
     },
     Rule {
@@ -86,15 +100,6 @@ pub const RULES: &[Rule] = &[
         explains: |sequence, at, linux, portolan| {
             let is_long = matches!(sequence.steps[at], Step::Send(_, 5000.., _));
             is_long && linux.starts_with("EMSGSIZE") && portolan.starts_with("EMSGSIZE")
-        },
-    },
-    Rule {
-        why: "a bound socket cannot be bound (EINVAL), nor can any to a foreign address (EADDRNOTAVAIL); which is told \
-              when both are wrong depends on the kind and the family on Linux",
-        explains: |sequence, at, linux, portolan| {
-            let both = ["EINVAL", "EADDRNOTAVAIL"];
-            let is_one = |answer: &str| both.iter().any(|error| answer.starts_with(error));
-            matches!(sequence.steps[at], Step::Bind(..)) && is_one(linux) && is_one(portolan)
         },
     },
     Rule {
@@ -136,13 +141,6 @@ pub const RULES: &[Rule] = &[
             let is_name =
                 matches!(sequence.steps[at], Step::LocalAddr(_) | Step::PeerSends(..) | Step::Bind(..));
             is_name && was(sequence, at, |step| matches!(step, Step::Disconnect(_)))
-        },
-    },
-    Rule {
-        why: "two echo sockets are in conflict over an identifier as UDP sockets are over a port",
-        explains: |sequence, at, linux, portolan| {
-            let is_it = is_echo(sequence) && matches!(sequence.steps[at], Step::Bind(..));
-            is_it && linux.starts_with("ok") && portolan.starts_with("EADDRINUSE")
         },
     },
     Rule {

@@ -45,7 +45,8 @@ fn peer(domain: Domain) -> SocketAddr {
 
 /// Sends an echo request, or as many bytes as UDP data. Returns the packet.
 fn sent(stack: &mut Stack, d: Descriptor, domain: Domain, data: &[u8]) -> Vec<u8> {
-    stack.send_to(NOW, d, &[&[8, 0, 0, 0, 0, 0, 0, 1], data].concat(), peer(domain)).unwrap();
+    let request = if domain == Domain::V4 { 8 } else { 128 };
+    stack.send_to(NOW, d, &[&[request, 0, 0, 0, 0, 0, 0, 1], data].concat(), peer(domain)).unwrap();
     stack.poll_transmit(NOW).unwrap().to_vec()
 }
 

@@ -1,12 +1,16 @@
 //! The calls of programs on echo sockets, and the sending.
 
+use core::net::SocketAddr;
+
 use super::EchoSockets;
+use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::icmp::{self, echo};
 use crate::id::SocketId;
 use crate::ip::protocol;
 use crate::message_flags::{RecvFlags, SendFlags};
 use crate::socket::address::SockAddr;
+use crate::socket::binding::Groups;
 use crate::socket::common::{Env, TransmitOutcome};
 use crate::socket::datagram_calls::{DatagramPacket, check_longest};
 use crate::socket::datagram_queue::OutgoingDatagram;
@@ -15,19 +19,41 @@ use crate::socket::message::{Received, SendMeta};
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
+use crate::socket::scope::{Bound, is_mapped};
 
 impl ProtocolCalls for EchoSockets {
     fn new_socket(&self, domain: Domain, kind: SocketKind) -> Result<Socket> {
         Ok(Socket::new(domain, kind, self.default_options.clone(), Protocol::new_datagrams()))
     }
 
+    /// As Linux 6.18: EINVAL for an IPv6 address that is a group or of another family.
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
-        self.ports.bind(env, id, addr.to_ip()?)
+        let addr = addr.to_ip()?;
+        let socket = env.common.record(id)?;
+        let is_odd = is_mapped(addr) || addr.is_ipv6() && addr.ip().is_multicast();
+        if socket.domain == Domain::V6 && is_odd {
+            return Err(Error::InvalidArgument);
+        }
+        let (any, is_bound) = (socket.any_addr(false), socket.bound().is_some());
+        let wanted = env.common.resolve_binding(env.network, id, addr, any, Groups::Refused)?;
+        if is_bound {
+            return Err(Error::InvalidArgument);
+        }
+        self.bind_to(env, id, wanted)
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
-        let flow = self.ports.flow_to(env, id, addr.to_ip()?, None, &SendMeta::default())?;
+        let addr = addr.to_ip()?;
+        self.bind_if_necessary(env, id)?;
+        let socket = env.common.record(id)?;
+        if socket.domain == Domain::V6 && is_mapped(addr) {
+            return Err(Error::NetworkUnreachable);
+        }
+        let old = socket.protocol.state().flow();
+        let mut flow = env.common.flow_without_ports(env.network, id, addr, old, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
+        // The port means nothing, but `peer_addr` returns it.
+        flow.remote.port = addr.port();
         env.common.record_mut(id)?.datagrams_mut()?.connected = Some(flow);
         Ok(())
     }
@@ -40,17 +66,24 @@ impl ProtocolCalls for EchoSockets {
         meta: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize> {
+        self.bind_if_necessary(env, id)?;
+        let domain = env.common.record(id)?.domain;
         check_longest(data.len())?;
-        let data = data.into_datagram(flags)?;
         if data.len() < icmp::HEADER_LEN {
             return Err(Error::InvalidArgument);
         }
-        let flow = self.ports.flow_of(env, id, meta)?;
+        let data = data.into_datagram(flags)?;
+        if !echo::is_request(&data, domain == Domain::V4) || meta.hop_limit == Some(0) {
+            return Err(Error::InvalidArgument);
+        }
+        let flow = flow_of(env, id, meta)?;
+        env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         if flags != SendFlags::NONE {
             env.apply_route_flags(&flow, flags)?;
         }
         // The message includes its header.
         env.check_len(id, &flow, data.len(), 0, false)?;
+        // The pending error, or EPIPE.
         env.common.check_sender(id)?;
         let SendMeta { hop_limit, traffic_class, .. } = *meta;
         let outgoing =
@@ -93,17 +126,73 @@ impl ProtocolCalls for EchoSockets {
         if let Ok(socket) = env.common.record_mut(id)
             && let Some(bound) = socket.take_bound()
         {
-            self.ports.release(id, bound);
+            self.identifiers.release(bound.port, id);
         }
         env.common.queue_transmit(id);
     }
 
     fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
-        env.common.record_mut(id)?.datagrams_mut()?.connected = None;
-        self.ports.on_disconnect(env, id, false)
+        let socket = env.common.record_mut(id)?;
+        socket.datagrams_mut()?.connected = None;
+        // As on Linux the socket keeps only an identifier that its program has named.
+        if let Some(Bound { port, names_port: false, .. }) = socket.bound() {
+            socket.take_bound();
+            self.identifiers.release(port, id);
+        }
+        Ok(())
     }
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
-        self.ports.set_option(env, id, option)
+        env.common.set_option(&env.ctx, id, option)
     }
+}
+
+impl EchoSockets {
+    fn bind_to(&mut self, env: &mut Env<'_>, id: SocketId, wanted: Bound) -> Result<()> {
+        let port = self.identifiers.take(env.common, env.ctx.rng, wanted.port, id)?;
+        env.common.record_mut(id)?.set_bound(Bound { port, ..wanted });
+        Ok(())
+    }
+
+    /// Gives the socket an identifier, as on Linux before anything is checked. EAGAIN if all are
+    /// taken.
+    fn bind_if_necessary(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        let socket = env.common.record(id)?;
+        if socket.bound().is_some() {
+            return Ok(());
+        }
+        let addr = socket.any_addr(false);
+        self.bind_to(env, id, Bound { addr, port: 0, scope: 0, names_port: false })
+            .map_err(|_| Error::WouldBlock)
+    }
+}
+
+/// The addresses of a message that a program sends with this metadata. EDESTADDRREQ; over IPv6, as
+/// Linux 6.18, EINVAL for an IPv4-mapped address and for one that needs a scope and has none, and
+/// ENETUNREACH for `::`.
+fn flow_of(env: &mut Env<'_>, id: SocketId, meta: &SendMeta) -> Result<FourTuple> {
+    let socket = env.common.record(id)?;
+    let (domain, connected) = (socket.domain, socket.protocol.state().flow());
+    match (meta.peer, connected) {
+        (None, None) => Err(Error::DestinationRequired),
+        (None, Some(connected)) if meta.names_way() => {
+            let FourTuple { remote, scope, .. } = connected;
+            env.common.flow_to(env.network, id, remote, scope, Some(connected), meta)
+        }
+        (None, Some(connected)) => Ok(connected),
+        (Some(to), _) if domain == Domain::V6 && is_mapped(to) => Err(Error::InvalidArgument),
+        (Some(to), _) if lacks_scope(to) && meta.iface.is_none() => Err(Error::InvalidArgument),
+        (Some(to), _) if domain == Domain::V6 && to.is_ipv6() && to.ip().is_unspecified() => {
+            Err(Error::NetworkUnreachable)
+        }
+        (Some(to), connected) => env.common.flow_without_ports(env.network, id, to, connected, meta),
+    }
+}
+
+/// Whether an address needs a scope id (RFC 4007) and has none: one that is link-local, or a group
+/// that is.
+fn lacks_scope(addr: SocketAddr) -> bool {
+    let SocketAddr::V6(v6) = addr else { return false };
+    let is_local_group = v6.ip().is_multicast() && v6.ip().octets()[1] & 0x0f <= 2;
+    v6.scope_id() == 0 && (v6.ip().is_unicast_link_local() || is_local_group)
 }

@@ -3,27 +3,29 @@
 use super::EchoSockets;
 use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
-use crate::id::SocketId;
-use crate::ip::protocol;
+use crate::icmp::echo;
+use crate::ip::{protocol, read_u16};
 use crate::network::{Datagram, IcmpOutcome, NetworkError};
-use crate::socket::common::{Common, Env};
+use crate::socket::common::Env;
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
 use crate::socket::scope::scope_of;
+
+/// The offset of the identifier in an echo message.
+const IDENTIFIER_AT: usize = 4;
 
 impl ProtocolInput for EchoSockets {
     /// Delivers a reply, whole, to the socket with its identifier.
     fn on_icmp(&mut self, env: &mut Env<'_>, message: &Datagram, outcome: &IcmpOutcome) -> bool {
         let IcmpOutcome::EchoReply = outcome else { return false };
         let &Datagram { src, dst, iface, hop_limit, traffic_class, .. } = message;
-        let Some(&[high, low]) = message.transport().get(4..6) else { return false };
-        let identifier = u16::from_be_bytes([high, low]);
+        let Some(identifier) = read_u16(message.transport(), IDENTIFIER_AT) else { return false };
+        let found = self.identifiers.find(env.common, identifier, dst, Some(iface));
+        let Some(id) = found else { return false };
+        let Some(socket) = env.common.records.get(id) else { return false };
         let scope = scope_of([src, dst], iface);
         let flow = FourTuple { local: Endpoint::new(dst, identifier), remote: Endpoint::new(src, 0), scope };
-        let is_for = |id: &SocketId| peer_of(env.common, *id).is_none_or(|peer| peer.remote.addr == src);
-        let Some(id) = self.ports.find(&flow).filter(is_for) else { return false };
-        let Some(socket) = env.common.records.get(id) else { return false };
         let (domain, at) = (socket.domain, env.ctx.received_at);
         let mut data = message.share_transport();
         if let Some(filter) = env.common.filter_of(id) {
@@ -43,23 +45,19 @@ impl ProtocolInput for EchoSockets {
     }
 
     /// Handles an error about an echo request. The request has its socket's identifier where other
-    /// protocols have the second half of their ports. As on Linux a path MTU is
-    /// a hard error over IPv4 only.
+    /// protocols have the second half of their ports. As on Linux the socket hears of it whatever
+    /// its peer, and a path MTU is a hard error over IPv4 only.
     fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
-        if !matches!(error.protocol, protocol::ICMP | protocol::ICMPV6) {
+        let is_v4 = error.local.is_ipv4();
+        let is_request =
+            error.protocol == protocol::icmp_for(error.local) && echo::is_request(&error.transport, is_v4);
+        let Some(identifier) = read_u16(&error.transport, IDENTIFIER_AT).filter(|_| is_request) else {
             return false;
-        }
-        let Some(&[high, low]) = error.transport.get(4..6) else { return false };
-        let local = Endpoint::new(flow.local.addr, u16::from_be_bytes([high, low]));
-        let Some(id) = self.ports.find(&FourTuple { local, ..*flow }) else { return false };
-        let remote = Endpoint::new(flow.remote.addr, 0);
-        let reports_mtu = remote.addr.is_ipv4();
-        env.report_to_sender(id, &FourTuple { remote, ..*flow }, error, error.transport.clone(), reports_mtu);
+        };
+        let found = self.identifiers.find(env.common, identifier, error.local, error.iface);
+        let Some(id) = found else { return false };
+        let flow = FourTuple { remote: Endpoint::new(error.remote, 0), ..*flow };
+        env.report_to_sender(id, &flow, error, error.transport.clone(), is_v4);
         true
     }
-}
-
-/// The flow of a connected socket.
-fn peer_of(common: &Common, id: SocketId) -> Option<FourTuple> {
-    common.records.get(id)?.protocol.state().flow()
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::packet::{self, Missing};
 use super::{IPPROTO_RAW, RawSockets};
-use crate::demux::{BoundAddr, FourTuple};
+use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::frame::{HeaderBuf, Payload};
 use crate::icmp;
@@ -25,7 +25,7 @@ use crate::socket::message::{Received, SendMeta};
 use crate::socket::options::{RawOptions, SocketOption};
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
-use crate::socket::scope::{Bound, iface_of, loopback_if_unspecified};
+use crate::socket::scope::{Bound, iface_of, is_mapped};
 
 /// The offset of the checksum in an ICMPv6 message.
 const ICMPV6_CHECKSUM_AT: u16 = 2;
@@ -66,11 +66,11 @@ impl ProtocolCalls for RawSockets {
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
         let addr = addr.to_ip()?;
         let socket = env.common.record(id)?;
-        if socket.protocol.state().flow().is_some() {
-            return Err(Error::InvalidArgument);
-        }
         if is_mapped(addr) && socket.domain == Domain::V6 {
             return Err(Error::AddressNotAvailable);
+        }
+        if socket.protocol.state().flow().is_some() {
+            return Err(Error::InvalidArgument);
         }
         let (any, port) = (socket.any_addr(false), u16::from(protocol_of(socket.kind)));
         let chosen = env.common.resolve_binding(env.network, id, addr, any, Groups::Allowed)?;
@@ -85,9 +85,7 @@ impl ProtocolCalls for RawSockets {
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
         // The port means nothing, but `peer_addr` returns it.
         flow.remote.port = addr.port();
-        let datagrams = env.common.record_mut(id)?.datagrams_mut()?;
-        datagrams.error = None;
-        datagrams.connected = Some(flow);
+        env.common.record_mut(id)?.datagrams_mut()?.connected = Some(flow);
         Ok(())
     }
 
@@ -199,10 +197,6 @@ impl Common {
     }
 }
 
-fn is_mapped(addr: SocketAddr) -> bool {
-    matches!(addr, SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some())
-}
-
 /// The addresses of a packet that a program sends with this metadata. The port of our end is the
 /// packet's protocol. EDESTADDRREQ, and the errors of [`flow_to`].
 fn flow_of(env: &mut Env<'_>, id: SocketId, meta: &SendMeta) -> Result<FourTuple> {
@@ -240,23 +234,10 @@ fn flow_to(
     connected: Option<FourTuple>,
     meta: &SendMeta,
 ) -> Result<FourTuple> {
-    let socket = env.common.record(id)?;
-    if is_mapped(to) && socket.domain == Domain::V6 {
+    if is_mapped(to) && env.common.record(id)?.domain == Domain::V6 {
         return Err(Error::NetworkUnreachable);
     }
-    let (mut remote, scope) = socket.accept_addr(to)?;
-    remote.port = 0;
-    if remote.addr.is_unspecified() {
-        // As on Linux, 0.0.0.0 stands for the socket's own address if it has one.
-        let own = match (connected, socket.bound()) {
-            (Some(connected), _) => Some(connected.local.addr),
-            (None, Some(Bound { addr: BoundAddr::One(addr), .. })) => Some(addr),
-            _ => None,
-        };
-        let own = own.filter(|addr| addr.is_ipv4() && !addr.is_multicast());
-        remote.addr = own.unwrap_or(loopback_if_unspecified(remote.addr));
-    }
-    env.common.flow_to(env.network, id, remote, scope, connected, meta)
+    env.common.flow_without_ports(env.network, id, to, connected, meta)
 }
 
 /// Checks the length of what a program sends, and fills in the checksum (RFC 3542 §3.1). EMSGSIZE,

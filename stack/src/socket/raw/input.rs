@@ -3,8 +3,9 @@
 use core::net::IpAddr;
 
 use super::RawSockets;
-use crate::demux::{BoundAddr, Endpoint, FourTuple};
+use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
+use crate::icmp;
 use crate::id::SocketId;
 use crate::interface_id::InterfaceId;
 use crate::ip::checksum::verify_transport_checksum;
@@ -16,7 +17,7 @@ use crate::socket::kind::Domain;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
 use crate::socket::record::Socket;
-use crate::socket::scope::{Bound, iface_of, scope_of};
+use crate::socket::scope::scope_of;
 
 impl ProtocolInput for RawSockets {
     #[inline]
@@ -101,31 +102,25 @@ impl RawSockets {
 /// Whether a socket takes packets with these addresses: it is bound to the local one or to none,
 /// and is connected to the remote one or to none.
 fn takes(common: &Common, id: SocketId, local: IpAddr, remote: IpAddr, iface: Option<InterfaceId>) -> bool {
-    let Ok(socket) = common.record(id) else { return false };
-    let (flow, bound) = (flow_of(socket), socket.bound());
-    let bound_to = match (bound, flow) {
-        (Some(Bound { addr: BoundAddr::One(addr), .. }), _) => Some(addr),
-        (_, flow) => flow.map(|flow| flow.local.addr),
-    };
-    let scope = flow.map_or(0, |flow| flow.scope).max(bound.map_or(0, |bound| bound.scope));
-    bound_to.is_none_or(|addr| addr == local)
-        && flow.is_none_or(|flow| flow.remote.addr == remote)
-        && iface_of(scope).is_none_or(|named| iface == Some(named))
+    common.record(id).is_ok_and(|socket| {
+        socket.hears(local, iface) && flow_of(socket).is_none_or(|flow| flow.remote.addr == remote)
+    })
 }
 
 fn flow_of(socket: &Socket) -> Option<FourTuple> {
     socket.protocol.state().flow()
 }
 
-/// Whether the filter of an ICMP socket lets the message pass. As on Linux a message without a type
-/// does not pass, and IPv4's filter has types below 32 only.
+/// Whether the filter of an ICMP socket lets the message pass. As on Linux a message without a
+/// header (8 bytes over IPv4, 4 over IPv6) does not pass, and IPv4's filter has types below 32 only.
 fn passes(socket: &Socket, message: &Datagram) -> bool {
     let is_v4 = message.src.is_ipv4();
     if message.protocol != protocol::icmp_for(message.src) {
         return true;
     }
     let Some(raw) = &socket.options.raw else { return true };
-    match read_u8(message.transport(), 0) {
+    let header_len = if is_v4 { icmp::HEADER_LEN } else { 4 };
+    match read_u8(message.transport(), 0).filter(|_| message.transport().len() >= header_len) {
         Some(kind) => (is_v4 && kind >= 32) || raw.icmp_filter.passes(kind),
         None => false,
     }

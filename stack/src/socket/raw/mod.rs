@@ -39,6 +39,8 @@ impl RawSockets {
     pub(super) fn new(config: &Config, _: Option<&Share>, _: &mut Rng) -> Self {
         let mut options = SocketOptions::for_datagrams(config);
         options.raw = Some(RawOptions::default().into());
+        // As on Linux, where it has no effect.
+        options.reuse_addr = true;
         RawSockets {
             default_options: options.into(),
             receivers: BTreeMap::new(),

@@ -87,7 +87,7 @@ impl TcpSockets {
             _ => network.source_for(remote.addr, iface_of(scope))?,
         };
         let scope = flow_scope(local_addr, remote.addr, scope, bound)?;
-        network.check_route(remote.addr, iface_of(scope))?;
+        network.check_route(local_addr, remote.addr, iface_of(scope))?;
         let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
         let share = network.share();
         let port = match bound {

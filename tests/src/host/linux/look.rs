@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::sockets::get_bytes;
 use crate::host::Found;
 
-pub(super) fn readiness(socket: BorrowedFd<'_>) -> rustix::io::Result<Readiness> {
+pub(crate) fn readiness(socket: BorrowedFd<'_>) -> rustix::io::Result<Readiness> {
     let asked = PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP | PollFlags::PRI;
     let mut polled = [PollFd::from_borrowed_fd(socket, asked)];
     poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;

@@ -25,8 +25,9 @@ use tun_tap::{Iface, Mode};
 use crate::by_family;
 use crate::host::packet;
 
+pub(crate) use look::readiness as linux_readiness;
 pub use settings::{KernelSetting, kernel_settings_of};
-pub(crate) use sockets::set_delayed_ack;
+pub(crate) use sockets::{set_bytes as set_option_bytes, set_delayed_ack};
 
 const DEVICE: &str = "tun0";
 const MTU: usize = 1500;

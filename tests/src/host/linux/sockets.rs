@@ -335,7 +335,7 @@ fn congestion_name(kind: CongestionControl) -> rustix::io::Result<&'static str> 
     }
 }
 
-pub(super) fn set_bytes(socket: RawFd, level: i32, name: i32, value: &[u8]) -> rustix::io::Result<()> {
+pub(crate) fn set_bytes(socket: RawFd, level: i32, name: i32, value: &[u8]) -> rustix::io::Result<()> {
     // SAFETY: the pointer and the length are those of `value`, which the kernel only reads.
     let result = unsafe {
         libc::setsockopt(socket, level, name, value.as_ptr().cast(), value.len() as libc::socklen_t)
