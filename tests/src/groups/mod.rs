@@ -4,7 +4,7 @@
 //! Both hosts have two links with two addresses of each family. What is sent to a group reaches
 //! members on the same host, because IP_MULTICAST_LOOP is on; nobody else is on the links.
 //!
-//! Read [`Call`], then `written` (sequences written by hand), `generate` (random ones), and `kernel`
+//! Read `Call`, then `written` (sequences written by hand), `generate` (random ones), and `kernel`
 //! and `stack` (the two that make the calls).
 
 mod generate;
