@@ -20,7 +20,7 @@ pub struct Readiness {
     pub hung_up: bool,
     /// An error waits in SO_ERROR (EPOLLERR).
     pub error: bool,
-    /// A byte of urgent data waits for [`recv_oob`](crate::Stack::recv_oob) (EPOLLPRI).
+    /// A byte of urgent data waits for [`RecvFlags::OOB`](crate::RecvFlags::OOB) (EPOLLPRI).
     pub urgent: bool,
 }
 

@@ -85,7 +85,7 @@ pub enum SocketOption {
     Cork(bool),
     /// SO_OOBINLINE: urgent data is read in line, and [`Stack::at_mark`](crate::Stack::at_mark)
     /// tells when it is next (recommended by RFC 6093 §4). Otherwise its last byte is removed from
-    /// the stream, for [`Stack::recv_oob`](crate::Stack::recv_oob).
+    /// the stream, for [`RecvFlags::OOB`](crate::RecvFlags::OOB).
     OobInline(bool),
     /// TCP_QUICKACK: whether the next segments are acknowledged at once. As on Linux this is not
     /// permanent: the stack continues to adapt. Accepted connections do not inherit it.
