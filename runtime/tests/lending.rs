@@ -159,8 +159,12 @@ struct Noting(Arc<Mutex<Places>>);
 
 impl Hook for Noting {
     fn on_send(&mut self, transmit: &Transmit) -> io::Result<()> {
-        let slices = transmit.payload().iter().map(|slice| (slice.as_ptr() as usize, slice.len()));
-        self.0.lock().unwrap().sent.extend(slices);
+        // Ethernet, IPv4, TCP. A host also reports its groups (MLD).
+        let header = transmit.header();
+        if header[12..14] == [0x08, 0x00] && header[23] == 6 {
+            let slices = transmit.payload().iter().map(|slice| (slice.as_ptr() as usize, slice.len()));
+            self.0.lock().unwrap().sent.extend(slices);
+        }
         Ok(())
     }
     fn on_received(&mut self, frame: &Frame) -> io::Result<()> {
