@@ -11,6 +11,7 @@
 //! - [`sockopt`] compares socket options by number and bytes with those of the Linux kernel;
 //! - [`packets`] makes random calls on packet sockets, on Portolan and on the Linux kernel;
 //! - [`raw_sockets`] makes random calls on raw and echo sockets, likewise;
+//! - [`seeds`] plays the seeds of the commands that make such comparisons;
 //! - [`fuzz`] contains the targets of the fuzzer, and runs their seeds;
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
 //! - [`RawPeer`] is a peer without a stack: a test that sends bytes.
@@ -36,6 +37,7 @@ mod raw_peer;
 pub mod raw_sockets;
 pub mod rfc_table;
 pub mod script;
+pub mod seeds;
 pub mod soak;
 pub mod sockopt;
 pub mod sources;

@@ -4,43 +4,37 @@
 //! cargo run --release -p portolan-tests --bin datagrams -- --seeds 10000
 //! ```
 
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
+use clap::Parser;
 use portolan_tests::datagrams::{compare, generate, table};
+use portolan_tests::seeds::{Seeds, failed};
 
-const USAGE: &str = "usage: datagrams [--table N] [--seeds N] [--from N]
-
-Makes the calls of --seeds (200) seeds, from --from (1) on, on the kernel and on Portolan, and prints those whose answers
-differ. With --table also two calls in every state: 1 plays all cases, N every Nth.";
+/// Makes random calls on the kernel and on Portolan, and prints the seeds whose answers differ.
+#[derive(clap::Parser)]
+#[command(mut_arg("seeds", |seeds| seeds.default_value("200")))]
+struct Arguments {
+    #[command(flatten)]
+    seeds: Seeds,
+    /// Also make two calls in every state: 1 plays all cases, N every Nth.
+    #[arg(long, value_name = "N")]
+    table: Option<NonZeroUsize>,
+}
 
 fn main() -> ExitCode {
-    let (mut seeds, mut from, mut sequences) = (200, 1, Vec::new());
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().and_then(|value| value.parse::<u64>().ok());
-        match word.as_str() {
-            "--table" => {
-                sequences = table().into_iter().step_by(value().unwrap_or(1).max(1) as usize).collect()
-            }
-            "--seeds" => seeds = value().unwrap_or(seeds),
-            "--from" => from = value().unwrap_or(from),
-            _ => {
-                eprintln!("{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    }
+    let Arguments { seeds, table: step } = Arguments::parse();
+    let mut sequences = match step {
+        Some(step) => table().into_iter().step_by(step.get()).collect(),
+        None => Vec::new(),
+    };
     if let Err(error) = portolan_tap::isolate() {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
+        return failed(error);
     }
-    sequences.extend((from..from + seeds).map(generate));
+    sequences.extend(seeds.range().map(generate));
     let report = match compare(&sequences) {
         Ok(report) => report,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return failed(error),
     };
     for difference in &report.different {
         println!("{difference}");

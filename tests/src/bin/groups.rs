@@ -7,30 +7,22 @@
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use portolan_tests::groups::{Difference, compare_seed, compare_written, enter_namespace};
+use portolan_tests::seeds::{Seeds, failed};
 
-const USAGE: &str = "usage: groups [--seeds N] [--from N]
-
-Makes the calls of the sequences written by hand, and of --seeds (100) seeds, from --from (1) on, on the kernel and on
-Portolan, and prints those whose answers differ. It runs in a network namespace of its own.";
+/// Makes the calls of the sequences written by hand, and random ones, on the kernel and on Portolan,
+/// and prints those whose answers differ. It runs in a network namespace of its own.
+#[derive(clap::Parser)]
+struct Arguments {
+    #[command(flatten)]
+    seeds: Seeds,
+}
 
 fn main() -> ExitCode {
-    let (mut seeds, mut from) = (100, 1);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words.next().and_then(|value| value.parse::<u64>().ok());
-        match (word.as_str(), value) {
-            ("--seeds", Some(value)) => seeds = value,
-            ("--from", Some(value)) => from = value,
-            _ => {
-                eprintln!("{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    }
+    let Arguments { seeds } = Arguments::parse();
     if let Err(error) = enter_namespace() {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
+        return failed(error);
     }
     let (mut same, mut different) = (0, 0);
     let mut judge = |name: &str, difference: Option<Difference>| match difference {
@@ -43,7 +35,7 @@ fn main() -> ExitCode {
     for (name, difference) in compare_written() {
         judge(&name, difference);
     }
-    for seed in from..from + seeds {
+    for seed in seeds.range() {
         judge(&format!("seed {seed}"), compare_seed(seed));
     }
     println!("groups: {same} the same, {different} different");

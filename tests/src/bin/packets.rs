@@ -4,56 +4,28 @@
 //! cargo run --release -p portolan-tests --bin packets -- --seeds 10000
 //! ```
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::process::ExitCode;
 
+use clap::Parser;
 use portolan_tests::packets::Judge;
+use portolan_tests::seeds::{Seeds, failed};
 
-const USAGE: &str = "usage: packets [--seeds N] [--from N]
-
-Makes the calls of --seeds (200) seeds, from --from (1) on, in a network namespace of its own, and prints those whose
-answers differ.";
-
-fn main() -> ExitCode {
-    let (mut seeds, mut from) = (200, 1);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words.next().and_then(|value| value.parse::<u64>().ok());
-        match (word.as_str(), value) {
-            ("--seeds", Some(value)) => seeds = value,
-            ("--from", Some(value)) => from = value,
-            _ => {
-                eprintln!("{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    if let Err(error) = portolan_tap::isolate() {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
-    match compare(from..from + seeds) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+/// Makes random calls, in a network namespace of its own, and prints the seeds whose answers differ.
+#[derive(clap::Parser)]
+#[command(mut_arg("seeds", |seeds| seeds.default_value("200")))]
+struct Arguments {
+    #[command(flatten)]
+    seeds: Seeds,
 }
 
-/// The number of differences.
-fn compare(seeds: std::ops::Range<u64>) -> std::io::Result<usize> {
+fn main() -> ExitCode {
+    run(&Arguments::parse().seeds).unwrap_or_else(failed)
+}
+
+fn run(seeds: &Seeds) -> Result<ExitCode, Box<dyn Error>> {
+    portolan_tap::isolate()?;
     let mut judge = Judge::new()?;
-    let (mut same, mut different) = (0, 0);
-    for seed in seeds {
-        match judge.compare(seed) {
-            None => same += 1,
-            Some(difference) => {
-                different += 1;
-                println!("seed {seed}:\n{difference}");
-            }
-        }
-    }
-    println!("packets: {same} the same, {different} different");
-    Ok(different)
+    Ok(seeds.compare("packets", |seed| Ok::<_, Infallible>(judge.compare(seed))))
 }

@@ -7,12 +7,17 @@
 use std::io;
 use std::process::ExitCode;
 
+use clap::Parser;
 use portolan_tests::pollers::{compare, compare_sleepers};
+use portolan_tests::seeds::Seeds;
 
-const USAGE: &str = "usage: pollers [--seeds N] [--from N]
-
-Makes the calls of --seeds (100) seeds, from --from (1) on, on the kernel and on Portolan, and prints those whose answers
-differ. Every fifth seed also compares which of several pollers an arrival wakes.";
+/// Makes random calls on the kernel and on Portolan, and prints the seeds whose answers differ. Every
+/// fifth seed also compares which of several pollers an arrival wakes.
+#[derive(clap::Parser)]
+struct Arguments {
+    #[command(flatten)]
+    seeds: Seeds,
+}
 
 fn difference(seed: u64) -> io::Result<Option<String>> {
     let found = compare(seed)?.map(|difference| difference.to_string());
@@ -23,33 +28,5 @@ fn difference(seed: u64) -> io::Result<Option<String>> {
 }
 
 fn main() -> ExitCode {
-    let (mut seeds, mut from) = (100, 1);
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let value = words.next().and_then(|value| value.parse::<u64>().ok());
-        match (word.as_str(), value) {
-            ("--seeds", Some(value)) => seeds = value,
-            ("--from", Some(value)) => from = value,
-            _ => {
-                eprintln!("{USAGE}");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    let mut different = 0;
-    for seed in from..from + seeds {
-        match difference(seed) {
-            Ok(None) => {}
-            Ok(Some(difference)) => {
-                different += 1;
-                println!("seed {seed}:\n{difference}");
-            }
-            Err(error) => {
-                eprintln!("{error}");
-                return ExitCode::FAILURE;
-            }
-        }
-    }
-    println!("pollers: {seeds} seeds: {} the same, {different} different", seeds - different);
-    if different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Arguments::parse().seeds.compare("pollers", difference)
 }
