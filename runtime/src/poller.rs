@@ -167,8 +167,8 @@ impl Poller {
     ///
     /// # Errors
     ///
-    /// `NotFound` (ENOENT) if it is not registered, `InvalidInput` if the old or the new interest is
-    /// exclusive.
+    /// `NotFound` (ENOENT) if it is not registered, `InvalidInput` if the old or the new interest
+    /// is exclusive.
     pub fn modify(&self, source: &impl Source, interest: Interest, token: u64) -> io::Result<()> {
         source.sockets().all().try_for_each(|socket| {
             let id = self.id_for(socket)?;

@@ -158,7 +158,8 @@ impl RawSocket {
         self.socket.set_option(SocketOption::HeaderIncluded(included))
     }
 
-    /// ICMP_FILTER and ICMP6_FILTER: the types of messages that a socket of ICMP or ICMPv6 receives.
+    /// ICMP_FILTER and ICMP6_FILTER: the types of messages that a socket of ICMP or ICMPv6
+    /// receives.
     pub fn set_icmp_filter(&self, filter: IcmpFilter) -> io::Result<()> {
         self.socket.set_option(SocketOption::IcmpFilter(filter))
     }

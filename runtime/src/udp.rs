@@ -212,8 +212,8 @@ impl UdpSocket {
         set_ttl(&self.socket, ttl)
     }
 
-    /// IP_TTL: the value that was set, or the default of the stack. Datagrams to a group have another
-    /// ([`multicast_ttl_v4`](UdpSocket::multicast_ttl_v4)).
+    /// IP_TTL: the value that was set, or the default of the stack. Datagrams to a group have
+    /// another ([`multicast_ttl_v4`](UdpSocket::multicast_ttl_v4)).
     pub fn ttl(&self) -> io::Result<u32> {
         crate::tcp::ttl(&self.socket)
     }

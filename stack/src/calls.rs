@@ -360,8 +360,8 @@ calls! {
         call_at(self, now, d, |kind, env, id| kind.receive_batch(env, id, batch, max))
     }
 
-    /// Like [`recv_from`](Stack::recv_from), but returns the whole datagram without a copy. With [`SocketOption::UdpGro`] the data may be several datagrams. `NotSupported`
-    /// on a stream.
+    /// Like [`recv_from`](Stack::recv_from), but returns the whole datagram without a copy. With
+    /// [`SocketOption::UdpGro`] the data may be several datagrams. `NotSupported` on a stream.
     pub fn recv_msg(&mut self, now: Instant, d: Descriptor) -> Result<(Bytes, DatagramMeta)> {
         call_at(self, now, d, |kind, env, id| kind.receive_message(env, id))
     }
@@ -544,8 +544,8 @@ calls! {
         socket_of(self, d)?.1.unacknowledged_bytes()
     }
 
-    /// The bytes of a stream that were not sent yet (SIOCOUTQNSD). `InvalidArgument` for a listener,
-    /// `NotSupported` for datagrams.
+    /// The bytes of a stream that were not sent yet (SIOCOUTQNSD). `InvalidArgument` for a
+    /// listener, `NotSupported` for datagrams.
     pub fn unsent_bytes(&self, d: Descriptor) -> Result<usize> {
         tcp::unsent_bytes(socket_of(self, d)?.1)
     }

@@ -38,9 +38,9 @@ pub struct Config {
     pub memory_reserve_bytes: usize,
     /// The most descriptors of one owner at once (EMFILE). 1,048,576, Linux's `fs.nr_open`.
     pub max_descriptors: usize,
-    /// The most descriptors of all owners together (ENFILE). 4,194,304. Linux's `fs.file-max` counts
-    /// open files instead, of which a duplicated descriptor is none; but each descriptor takes
-    /// memory, and a fork makes many.
+    /// The most descriptors of all owners together (ENFILE). 4,194,304. Linux's `fs.file-max`
+    /// counts open files instead, of which a duplicated descriptor is none; but each descriptor
+    /// takes memory, and a fork makes many.
     pub max_descriptors_in_all: usize,
     /// The most registrations of one owner's descriptors with its pollers, Linux's
     /// `fs.epoll.max_user_watches`. 1,048,576.
@@ -85,8 +85,9 @@ impl Default for Config {
 
 impl Config {
     /// The configuration for each of several stacks that together have the limits of this one:
-    /// limits for the whole (memory, descriptors, ICMP errors, resets, connections in TIME-WAIT and without a
-    /// descriptor) are divided. See [`Stack::with_share`](crate::Stack::with_share). 0 counts as 1.
+    /// limits for the whole (memory, descriptors, ICMP errors, resets, connections in TIME-WAIT and
+    /// without a descriptor) are divided. See [`Stack::with_share`](crate::Stack::with_share). 0
+    /// counts as 1.
     pub fn divided_by(&self, stacks: u16) -> Config {
         let stacks = stacks.max(1);
         let part = |whole: usize| whole.div_ceil(usize::from(stacks));

@@ -78,8 +78,8 @@ pub enum Error {
     NoSuchInterface,
     /// EEXIST: the descriptor is registered with this poller already.
     AlreadyRegistered,
-    /// ENOENT: the descriptor is not registered with this poller, the socket has no filter, or there
-    /// is no congestion control algorithm of that name.
+    /// ENOENT: the descriptor is not registered with this poller, the socket has no filter, or
+    /// there is no congestion control algorithm of that name.
     NotRegistered,
     /// EPERM: the filter of the socket is locked.
     NotPermitted,

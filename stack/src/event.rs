@@ -5,8 +5,8 @@ use core::ops::BitOr;
 use crate::id::SocketId;
 use crate::time::Instant;
 
-/// What can be done with a descriptor without `WouldBlock`, as Linux's `poll` and `epoll` report it.
-/// Where an error waits, every call returns, too.
+/// What can be done with a descriptor without `WouldBlock`, as Linux's `poll` and `epoll` report
+/// it. Where an error waits, every call returns, too.
 // Exhaustive: programs construct it for comparisons, and poll(2) has no more bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Readiness {

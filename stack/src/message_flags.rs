@@ -99,8 +99,8 @@ message_flags! {
         /// MSG_PEEK: leaves the data in the queue.
         PEEK = 0x2;
         /// MSG_TRUNC: on a UDP socket, returns the length of the whole datagram even if the buffer
-        /// is shorter. On a stream, discards the bytes instead of copying them. No effect on an echo
-        /// socket.
+        /// is shorter. On a stream, discards the bytes instead of copying them. No effect on an
+        /// echo socket.
         TRUNCATE = 0x20;
         /// MSG_DONTWAIT: do not wait. No effect in the stack, whose calls never wait.
         DONT_WAIT = 0x40;

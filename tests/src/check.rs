@@ -112,8 +112,8 @@ fn check_tcp(tcp: &etherparse::TcpSlice<'_>) -> Result<(), String> {
     }
     // RFC 9293 §3.7.1 (MUST-14, SHLD-5), and no other segment has the option (MUST-65).
     ensure(mss == tcp.syn(), || "the MSS option belongs in every SYN and nowhere else".into())?;
-    // A reset may answer a segment to any port. A peer may have port 0: Linux 6.18, too, answers its
-    // SYN.
+    // A reset may answer a segment to any port. A peer may have port 0: Linux 6.18, too, answers
+    // its SYN.
     ensure(tcp.source_port() != 0 || tcp.rst(), || "a TCP source port of zero".into())?;
     ensure(tcp.ack() || tcp.syn() || tcp.rst(), || "neither ACK nor SYN nor RST".into())?;
     ensure(!(tcp.syn() && (tcp.fin() || tcp.rst())), || "SYN with FIN or RST".into())?;

@@ -1,6 +1,7 @@
 //! Calls on datagram sockets return what they return on Linux (`portolan_tests::datagrams`).
 //!
-//! More of them: `cargo run --release -p portolan-tests --bin datagrams -- --table 1 --seeds 10000`.
+//! More of them:
+//! `cargo run --release -p portolan-tests --bin datagrams -- --table 1 --seeds 10000`.
 
 use std::process::Command;
 

@@ -4,8 +4,8 @@ use std::process::Command;
 
 use portolan_tests::sources::built;
 
-/// Runs an example that `tests/run` has built, or else through cargo, so that it is built from these
-/// sources. Returns its output.
+/// Runs an example that `tests/run` has built, or else through cargo, so that it is built from
+/// these sources. Returns its output.
 fn run(name: &str) -> String {
     let mut command = match built(&format!("examples/{name}")) {
         Some(example) => Command::new(example),

@@ -1,5 +1,5 @@
-//! Multicast memberships, and who gets a datagram to a group or a broadcast address, are as on Linux
-//! (`portolan_tests::groups`).
+//! Multicast memberships, and who gets a datagram to a group or a broadcast address, are as on
+//! Linux (`portolan_tests::groups`).
 //!
 //! More of them: `cargo run --release -p portolan-tests --bin groups -- --seeds 10000`.
 

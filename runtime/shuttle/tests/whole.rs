@@ -494,8 +494,8 @@ fn the_driver_runs_timers_after_a_caller_gave_up() {
     });
 }
 
-/// A thread waits at a poller for two sockets, beside a caller that blocks: whoever leads serves the
-/// other.
+/// A thread waits at a poller for two sockets, beside a caller that blocks: whoever leads serves
+/// the other.
 #[test]
 fn a_poller_beside_a_blocking_call() {
     check(SCHEDULES, || {
@@ -564,8 +564,8 @@ fn two_threads_at_one_poller() {
     });
 }
 
-/// A notification ends a wait, whether the thread leads, follows or is about to wait; and the end of
-/// the runtime ends all waits.
+/// A notification ends a wait, whether the thread leads, follows or is about to wait; and the end
+/// of the runtime ends all waits.
 #[test]
 fn notifications_and_the_end_of_the_runtime_end_waits() {
     check(SCHEDULES, || {

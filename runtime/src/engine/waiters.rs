@@ -357,7 +357,8 @@ impl WaiterTable {
         }
     }
 
-    /// Wakes all waiters of all sockets and pollers, because the runtime is over or an owner is gone.
+    /// Wakes all waiters of all sockets and pollers, because the runtime is over or an owner is
+    /// gone.
     pub(crate) fn wake_everybody(&mut self, wakes: &mut Wakes) {
         let records = self.chunks.iter().flat_map(|chunk| chunk.iter()).flatten();
         let all: Vec<SocketId> = records.map(|waiters| waiters.socket).collect();

@@ -12,9 +12,10 @@ macro_rules! calls {
         /// socket, and that drop it or cut it.
         ///
         /// The program sees the packet from the transport header on: the UDP or TCP header, or the
-        /// header of the ICMP message. A raw IPv4 socket's program sees the IP header first. It returns how many bytes to keep, and 0 to drop the packet.
-        /// The transport header is always kept. What a filter cuts off a TCP segment counts as not
-        /// received, so the peer sends it again.
+        /// header of the ICMP message. A raw IPv4 socket's program sees the IP header first. It
+        /// returns how many bytes to keep, and 0 to drop the packet. The transport header is always
+        /// kept. What a filter cuts off a TCP segment counts as not received, so the peer sends it
+        /// again.
         ///
         /// ```
         /// use portolan::bpf::{Instruction, Filter};

@@ -13,16 +13,16 @@ macro_rules! calls {
     ($($calls:tt)*) => {
         /// Multicast memberships: which groups the host listens to, and from which sources.
         ///
-        /// A membership belongs to a socket, a group and an interface. While it lasts, the interface
-        /// listens to the group, routers are told so (IGMP, MLD), and datagrams to the group on the
-        /// socket's port are delivered to it. A socket that is bound to no address also gets
-        /// datagrams to groups that only other sockets have joined, unless
-        /// [`MulticastAll`](crate::SocketOption::MulticastAll) is off, as on Linux. `close` ends the
-        /// memberships of a socket.
+        /// A membership belongs to a socket, a group and an interface. While it lasts, the
+        /// interface listens to the group, routers are told so (IGMP, MLD), and datagrams to the
+        /// group on the socket's port are delivered to it. A socket that is bound to no address
+        /// also gets datagrams to groups that only other sockets have joined, unless
+        /// [`MulticastAll`](crate::SocketOption::MulticastAll) is off, as on Linux. `close` ends
+        /// the memberships of a socket.
         ///
         /// The interface is an [`InterfaceId`](crate::InterfaceId), the IPv4 address of one, or
-        /// [`MulticastInterface::Any`]. A stream is `ProtocolError`, an IPv6 group on an IPv4 socket
-        /// `ProtocolNotAvailable`. An IPv6 socket may join IPv4 groups.
+        /// [`MulticastInterface::Any`]. A stream is `ProtocolError`, an IPv6 group on an IPv4
+        /// socket `ProtocolNotAvailable`. An IPv6 socket may join IPv4 groups.
         ///
         /// ```
         /// use portolan::{

@@ -28,8 +28,8 @@ macro_rules! calls {
         /// promiscuous mode
         /// ([`PacketAddMembership`](crate::SocketOption::PacketAddMembership)).
         ///
-        /// `recv`, `recv_bytes`, `peek`, `send` and `send_to` work on packet sockets, too. `connect`,
-        /// `listen`, `shutdown` and `recv_from` do not (`NotSupported`).
+        /// `recv`, `recv_bytes`, `peek`, `send` and `send_to` work on packet sockets, too.
+        /// `connect`, `listen`, `shutdown` and `recv_from` do not (`NotSupported`).
         ///
         /// ```
         /// use portolan::{

@@ -321,7 +321,8 @@ proptest! {
     }
 }
 
-/// Names are those of the addresses, and an address of a family that is not the socket's is refused.
+/// Names are those of the addresses, and an address of a family that is not the socket's is
+/// refused.
 #[test]
 fn calls_take_and_return_addresses_of_any_family() {
     let mut stack = stack();

@@ -14,7 +14,8 @@ pub enum Medium {
 }
 
 impl Medium {
-    /// The ARP hardware type, as Linux numbers it: ARPHRD_ETHER, or ARPHRD_NONE as for a TUN device.
+    /// The ARP hardware type, as Linux numbers it: ARPHRD_ETHER, or ARPHRD_NONE as for a TUN
+    /// device.
     pub(crate) const fn hardware_type(self) -> u16 {
         match self {
             Medium::Ethernet(_) => 1,

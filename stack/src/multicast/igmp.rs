@@ -53,8 +53,8 @@ fn parse_query(dst: Ipv4Addr, group: Ipv4Addr, message: &[u8]) -> Option<Query> 
         V3_QUERY_LEN.. => (Version::Current, tenths(decode(code))),
         _ => return None,
     };
-    // RFC 9776 §4.1.12, §9.1: general queries go to all systems, the others to their group. A router
-    // of version 1 leaves the field of the group unspecified.
+    // RFC 9776 §4.1.12, §9.1: general queries go to all systems, the others to their group. A
+    // router of version 1 leaves the field of the group unspecified.
     let is_general = group.is_unspecified() || version == Version::Oldest;
     let is_right = if is_general { dst == super::ALL_SYSTEMS } else { group.is_multicast() };
     if !is_right {

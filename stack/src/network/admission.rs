@@ -25,8 +25,8 @@ impl Network {
     /// Decides whether a packet with these addresses is for this host, and how it was addressed.
     pub(super) fn admit(&self, arrival: Arrival, header: &IpHeader) -> Admission {
         let (src, dst) = (header.src, header.dst);
-        // RFC 9776 §4.2.14, RFC 4541 §2.1.1: hosts and switches without an address send IGMP messages
-        // from 0.0.0.0.
+        // RFC 9776 §4.2.14, RFC 4541 §2.1.1: hosts and switches without an address send IGMP
+        // messages from 0.0.0.0.
         let is_addressless = |header: &IpHeader| header.protocol == protocol::IGMP && src.is_unspecified();
         if is_martian(src, dst, arrival.looped) && !is_addressless(header) {
             return Admission::Drop(DropReason::Martian);

@@ -1,5 +1,5 @@
-//! Multicast groups of the interfaces: memberships, IGMP and MLD messages in and out, and the copies
-//! of what is sent to groups for members on this host.
+//! Multicast groups of the interfaces: memberships, IGMP and MLD messages in and out, and the
+//! copies of what is sent to groups for members on this host.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};

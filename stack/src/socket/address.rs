@@ -117,8 +117,8 @@ impl fmt::Display for SockAddr {
 
 /// The name of a Unix-domain socket (`struct sockaddr_un`).
 ///
-/// `Display` shows a path as it is, an abstract name with `@` for its NUL, as `ss` does, and nothing
-/// for a socket without a name. Bytes that are not printable ASCII are escaped.
+/// `Display` shows a path as it is, an abstract name with `@` for its NUL, as `ss` does, and
+/// nothing for a socket without a name. Bytes that are not printable ASCII are escaped.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixAddr(Name);
 

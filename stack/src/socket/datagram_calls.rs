@@ -248,8 +248,8 @@ impl Common {
         Ok(len)
     }
 
-    /// Adds data to the datagram that calls with MSG_MORE have begun, or begins one. EMSGSIZE, which
-    /// discards all of it, and ENOBUFS.
+    /// Adds data to the datagram that calls with MSG_MORE have begun, or begins one. EMSGSIZE,
+    /// which discards all of it, and ENOBUFS.
     #[cold]
     pub(super) fn add_to_corked(
         &mut self,

@@ -96,8 +96,8 @@ impl Common {
 impl Env<'_> {
     /// Tells a program of an ICMP error about its datagram to `flow.remote`: SO_ERROR, and the
     /// error queue with the datagram's payload (Linux's udp_err, udpv6_err and ping_err). Without
-    /// IP_RECVERR only a connected socket is told, and only of hard errors. `reports_mtu`: whether a
-    /// path MTU is one for this kind of socket.
+    /// IP_RECVERR only a connected socket is told, and only of hard errors. `reports_mtu`: whether
+    /// a path MTU is one for this kind of socket.
     pub(super) fn report_to_sender(
         &mut self,
         id: SocketId,

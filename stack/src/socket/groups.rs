@@ -1,4 +1,5 @@
-//! The calls on multicast memberships, with the errors of Linux, and which datagrams a socket takes.
+//! The calls on multicast memberships, with the errors of Linux, and which datagrams a socket
+//! takes.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;

@@ -64,7 +64,8 @@ impl DatagramMeta {
         self.hop_limit
     }
 
-    /// The TOS or traffic class of the packet (IP_RECVTOS, IPV6_RECVTCLASS). The low two bits are the ECN field.
+    /// The TOS or traffic class of the packet (IP_RECVTOS, IPV6_RECVTCLASS). The low two bits are
+    /// the ECN field.
     pub fn traffic_class(&self) -> u8 {
         self.traffic_class
     }

@@ -129,8 +129,8 @@ impl Connection {
         }
     }
 
-    /// MSG_OOB: takes the urgent byte, or only looks at it. EINVAL if there is none, if it was taken, or if it is read
-    /// in line; `None` if no more is to be read. As Linux's tcp_recv_urg.
+    /// MSG_OOB: takes the urgent byte, or only looks at it. EINVAL if there is none, if it was
+    /// taken, or if it is read in line; `None` if no more is to be read. As Linux's tcp_recv_urg.
     pub(crate) fn recv_oob(&mut self, peeks: bool) -> Result<Option<u8>> {
         let Some(urgent) = self.rcv.urgent.as_mut().filter(|_| !self.settings.oob_inline) else {
             return Err(Error::InvalidArgument);

@@ -11,8 +11,8 @@ use clap::Parser;
 use portolan_tests::bpf::Judge;
 use portolan_tests::seeds::{Seeds, failed};
 
-/// Compares random BPF programs, in a network namespace of its own, and prints those that the kernel
-/// and Portolan treat differently.
+/// Compares random BPF programs, in a network namespace of its own, and prints those that the
+/// kernel and Portolan treat differently.
 #[derive(clap::Parser)]
 #[command(mut_arg("seeds", |seeds| seeds.default_value("2000")))]
 struct Arguments {

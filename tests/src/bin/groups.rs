@@ -11,8 +11,8 @@ use clap::Parser;
 use portolan_tests::groups::{Difference, compare_seed, compare_written, enter_namespace};
 use portolan_tests::seeds::{Seeds, failed};
 
-/// Makes the calls of the sequences written by hand, and random ones, on the kernel and on Portolan,
-/// and prints those whose answers differ. It runs in a network namespace of its own.
+/// Makes the calls of the sequences written by hand, and random ones, on the kernel and on
+/// Portolan, and prints those whose answers differ. It runs in a network namespace of its own.
 #[derive(clap::Parser)]
 struct Arguments {
     #[command(flatten)]

@@ -12,7 +12,8 @@ use clap::Parser;
 use portolan_tests::packets::Judge;
 use portolan_tests::seeds::{Seeds, failed};
 
-/// Makes random calls, in a network namespace of its own, and prints the seeds whose answers differ.
+/// Makes random calls, in a network namespace of its own, and prints the seeds whose answers
+/// differ.
 #[derive(clap::Parser)]
 #[command(mut_arg("seeds", |seeds| seeds.default_value("200")))]
 struct Arguments {

@@ -11,8 +11,8 @@ use clap::Parser;
 use portolan_tests::pollers::{compare, compare_sleepers};
 use portolan_tests::seeds::Seeds;
 
-/// Makes random calls on the kernel and on Portolan, and prints the seeds whose answers differ. Every
-/// fifth seed also compares which of several pollers an arrival wakes.
+/// Makes random calls on the kernel and on Portolan, and prints the seeds whose answers differ.
+/// Every fifth seed also compares which of several pollers an arrival wakes.
 #[derive(clap::Parser)]
 struct Arguments {
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! Makes random calls on raw and echo sockets, on the Linux kernel and on Portolan, seed after seed.
+//! Makes random calls on raw and echo sockets, on the Linux kernel and on Portolan, seed after
+//! seed.
 //!
 //! ```text
 //! cargo run --release -p portolan-tests --bin raw_sockets -- --seeds 10000

@@ -157,8 +157,8 @@ impl Difference {
         sent_to - self.lines_so_far().filter_map(|line| value(line, "ack")?.parse().ok()).max().unwrap_or(1)
     }
 
-    /// Whether Linux has more in flight than RFC 5681 §3.1 allows in slow start, which counts bytes:
-    /// the initial window of ten segments, and what was acknowledged since.
+    /// Whether Linux has more in flight than RFC 5681 §3.1 allows in slow start, which counts
+    /// bytes: the initial window of ten segments, and what was acknowledged since.
     pub(super) fn is_linux_beyond_slow_start(&self) -> bool {
         let options = if self.has_peer_sent(&["SYN", "ts"]) { 12 } else { 0 };
         let acks = self.lines_so_far().filter_map(|line| value(line, "ack")?.parse::<i64>().ok());
@@ -184,8 +184,8 @@ impl Difference {
         1 << shift.unwrap_or(0)
     }
 
-    /// Whether the peer acknowledges a byte or FIN of a window probe that Portolan has sent and Linux
-    /// has not.
+    /// Whether the peer acknowledges a byte or FIN of a window probe that Portolan has sent and
+    /// Linux has not.
     pub(super) fn acknowledges_what_only_portolan_has_sent(&self) -> bool {
         let acked = self.lines_so_far().filter_map(|line| value(line, "ack")?.parse::<i64>().ok()).max();
         acked.is_some_and(|acked| acked > self.sent_to(&self.linux) && acked <= self.sent_to(&self.portolan))

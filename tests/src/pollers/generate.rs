@@ -86,8 +86,8 @@ impl Generator {
             60..64 => Call::Close(d),
             64..66 => Call::TakeError(d),
             _ => match (stage, self.dice.within(0, 9)) {
-                // A stream that was never connected is not shut down: on Linux that fails, and has its
-                // effect on a later connection nevertheless.
+                // A stream that was never connected is not shut down: on Linux that fails, and has
+                // its effect on a later connection nevertheless.
                 (Stage::New | Stage::Bound, 0) if !is_stream => self.draw_shutdown(d),
                 (Stage::New, _) if self.dice.one_in(2) => Call::Bind(d),
                 (Stage::Bound, _) if is_stream => Call::Listen(d),

@@ -19,7 +19,8 @@ use super::{Answer, Call, Machine, POLLERS};
 use crate::host::set_delayed_ack;
 
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
-/// How long an acknowledgement may be delayed: two ticks of a clock of 250 Hz, the least that the kernel takes.
+/// How long an acknowledgement may be delayed: two ticks of a clock of 250 Hz, the least that the
+/// kernel takes.
 const DELAYED_ACK: Duration = Duration::from_millis(8);
 /// An acknowledgement that was delayed has come by then.
 const PATIENCE: Duration = Duration::from_millis(20);

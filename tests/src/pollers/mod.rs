@@ -2,7 +2,8 @@
 //! of each. Every call must have the same result, and every wait must report the same.
 //!
 //! Read [`Call`], then `generate` (which call comes next), then `kernel` and `stack` (the two that
-//! make it). `sleepers` compares which of several pollers an arrival wakes, with threads that sleep.
+//! make it). `sleepers` compares which of several pollers an arrival wakes, with threads that
+//! sleep.
 
 mod generate;
 mod kernel;

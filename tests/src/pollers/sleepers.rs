@@ -1,5 +1,5 @@
-//! Several pollers with one socket, and threads that sleep at some of them: which of them an arrival
-//! wakes (EPOLLEXCLUSIVE), and what each reports.
+//! Several pollers with one socket, and threads that sleep at some of them: which of them an
+//! arrival wakes (EPOLLEXCLUSIVE), and what each reports.
 
 use std::fs;
 use std::io;

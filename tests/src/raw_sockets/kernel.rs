@@ -48,7 +48,8 @@ impl Kernel {
         let setting =
             |(name, value): (&str, &str)| KernelSetting::Sysctl { name: name.into(), value: value.into() };
         let host = LinuxHost::new(&settings.map(setting))?;
-        // Whatever the settings, a new namespace sends no ICMP errors for 20 ms (`icmp_global_allow`).
+        // Whatever the settings, a new namespace sends no ICMP errors for 20 ms
+        // (`icmp_global_allow`).
         thread::sleep(Duration::from_millis(100));
         Ok(Kernel { host, descriptors: Vec::new() })
     }

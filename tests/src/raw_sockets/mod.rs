@@ -76,8 +76,8 @@ pub enum Answer {
     Ready(Readiness),
 }
 
-/// A call's result, and the packets that the host sends to its peer, with the fields that may differ
-/// set to zero.
+/// A call's result, and the packets that the host sends to its peer, with the fields that may
+/// differ set to zero.
 type Reaction = (Answer, Vec<Vec<u8>>);
 
 /// The host that makes the calls.

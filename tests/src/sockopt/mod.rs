@@ -1,6 +1,7 @@
 //! Socket options by number and bytes, on the kernel and on Portolan: every number of every level,
 //! on every kind of socket in every state, with values of several lengths. Both must return the
-//! same, unless docs/options.md says that the option is not here, or a rule explains the difference.
+//! same, unless docs/options.md says that the option is not here, or a rule explains the
+//! difference.
 //!
 //! Read `hosts` (the sockets) and `rules` (the differences).
 

@@ -230,7 +230,8 @@ fn an_old_querier_is_spoken_to_in_its_version_until_it_is_gone() {
     bench.query(&query(Version::Current, Duration::from_secs(10), None));
     let sent = bench.run(Duration::from_secs(20));
     assert_eq!(records(&sent), [format!("{:?}", Message::OldReport(Version::Oldest, group(1)))]);
-    // Robustness Variable times Query Interval and the response time: 260 s, of which 40 have passed.
+    // Robustness Variable times Query Interval and the response time: 260 s, of which 40 have
+    // passed.
     bench.run(Duration::from_secs(215));
     bench.join(2);
     let sent = bench.run(Duration::from_secs(3));

@@ -1,4 +1,5 @@
-//! Groups on an interface: IGMP and MLD on the wire, admission, and copies for members on this host.
+//! Groups on an interface: IGMP and MLD on the wire, admission, and copies for members on this
+//! host.
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 

@@ -601,8 +601,8 @@ fn link_local_packets_go_out_and_come_in_on_the_link_of_their_scope() {
     }
 }
 
-/// UDP_SEGMENT, as on Linux (6.18): each datagram must fit the path MTU, even if it is the only one,
-/// and there are at most 128.
+/// UDP_SEGMENT, as on Linux (6.18): each datagram must fit the path MTU, even if it is the only
+/// one, and there are at most 128.
 #[test]
 fn runs_are_of_so_many_datagrams_that_need_no_fragments() {
     for (domain, longest) in [(Domain::V4, 9000 - 28), (Domain::V6, 9000 - 48)] {

@@ -115,8 +115,8 @@ pub enum SocketOption {
     /// TCP_DEFER_ACCEPT on a listener: a connection can be accepted when its first data has
     /// arrived, or without data after about this time. Zero, the default: at once.
     DeferAccept(Duration),
-    /// TCP_MAXSEG in bytes, 88 to 32,767; to be set before the connection is opened. 0, the default:
-    /// as the route allows.
+    /// TCP_MAXSEG in bytes, 88 to 32,767; to be set before the connection is opened. 0, the
+    /// default: as the route allows.
     MaxSegment(u16),
     /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
     Ttl(u8),
@@ -167,7 +167,8 @@ pub enum SocketOption {
     /// IPV6_MULTICAST_HOPS: the hop limit of packets to IPv6 groups.
     MulticastHopsV6(u8),
     /// IPV6_MULTICAST_LOOP: like [`MulticastLoop`](SocketOption::MulticastLoop), for all groups of
-    /// both families that an IPv6 socket sends to. As on Linux the IPv4 option does not count there.
+    /// both families that an IPv6 socket sends to. As on Linux the IPv4 option does not count
+    /// there.
     MulticastLoopV6(bool),
     /// IPV6_MULTICAST_ALL: like [`MulticastAll`](SocketOption::MulticastAll). The default is true.
     MulticastAllV6(bool),

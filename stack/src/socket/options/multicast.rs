@@ -5,8 +5,8 @@ use core::net::Ipv4Addr;
 use crate::interface_id::InterfaceId;
 
 /// The multicast options of a socket, see
-/// [`SocketOptions::multicast`](crate::SocketOptions::multicast). An IPv6 socket that also uses IPv4
-/// has both halves.
+/// [`SocketOptions::multicast`](crate::SocketOptions::multicast). An IPv6 socket that also uses
+/// IPv4 has both halves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MulticastOptions {

@@ -6,6 +6,7 @@
 pub enum LinkHeader {
     /// SOCK_RAW: frames begin with their link header, in both directions.
     Included,
-    /// SOCK_DGRAM: the stack removes the link header, and makes one from a [`LinkAddr`](crate::LinkAddr).
+    /// SOCK_DGRAM: the stack removes the link header, and makes one from a
+    /// [`LinkAddr`](crate::LinkAddr).
     Cooked,
 }

@@ -1,8 +1,8 @@
 //! Packet sockets: frames as they are on the link (Linux's packet(7)).
 //!
-//! Read `address` and `header` (what a program chooses), `queue` (the record of a socket, and what a
-//! program gets), then `calls` (the calls of programs, and the sending), `membership` (promiscuous
-//! mode), and `input` (the copies of frames).
+//! Read `address` and `header` (what a program chooses), `queue` (the record of a socket, and what
+//! a program gets), then `calls` (the calls of programs, and the sending), `membership`
+//! (promiscuous mode), and `input` (the copies of frames).
 
 mod address;
 mod calls;

@@ -112,7 +112,8 @@ fn flow_of(socket: &Socket) -> Option<FourTuple> {
 }
 
 /// Whether the filter of an ICMP socket lets the message pass. As on Linux a message without a
-/// header (8 bytes over IPv4, 4 over IPv6) does not pass, and IPv4's filter has types below 32 only.
+/// header (8 bytes over IPv4, 4 over IPv6) does not pass, and IPv4's filter has types below 32
+/// only.
 fn passes(socket: &Socket, message: &Datagram) -> bool {
     let is_v4 = message.src.is_ipv4();
     if message.protocol != protocol::icmp_for(message.src) {

@@ -2,8 +2,8 @@
 //! [`SocketOption`] and [`SocketOptions`](super::options::SocketOptions).
 //!
 //! Read `row` (how an option is described), then the table of each level: `socket`, `ip`, `ipv6`,
-//! `tcp` with `tcp_info`, `udp`, and `raw`. docs/options.md lists the same options for readers; a test
-//! compares the two.
+//! `tcp` with `tcp_info`, `udp`, and `raw`. docs/options.md lists the same options for readers; a
+//! test compares the two.
 
 mod ip;
 mod ipv6;

@@ -1,5 +1,5 @@
-//! Calls for which `rustix` has no function: `recvmsg` with all control data, `connect` to AF_UNSPEC, and
-//! the numbers that `ioctl` and `getsockopt` return.
+//! Calls for which `rustix` has no function: `recvmsg` with all control data, `connect` to
+//! AF_UNSPEC, and the numbers that `ioctl` and `getsockopt` return.
 
 use std::io::IoSliceMut;
 use std::mem;
