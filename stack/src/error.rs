@@ -76,11 +76,12 @@ pub enum Error {
     NoDevice,
     /// ENXIO: a frame is sent without an interface, or to one that does not exist.
     NoSuchInterface,
-    /// EEXIST: the descriptor is registered with this poller already.
-    AlreadyRegistered,
+    /// EEXIST: the descriptor is registered with this poller already, or another interface has the
+    /// name.
+    AlreadyExists,
     /// ENOENT: the descriptor is not registered with this poller, the socket has no filter, or
     /// there is no congestion control algorithm of that name.
-    NotRegistered,
+    NotFound,
     /// EPERM: the filter of the socket is locked.
     NotPermitted,
     /// ENOSPC: the owner has as many registrations with pollers as it may have.
@@ -123,8 +124,8 @@ impl Error {
             Error::TooManyDescriptorsInAll => "ENFILE",
             Error::NoDevice => "ENODEV",
             Error::NoSuchInterface => "ENXIO",
-            Error::AlreadyRegistered => "EEXIST",
-            Error::NotRegistered => "ENOENT",
+            Error::AlreadyExists => "EEXIST",
+            Error::NotFound => "ENOENT",
             Error::NotPermitted => "EPERM",
             Error::TooManyRegistrations => "ENOSPC",
         }
@@ -165,8 +166,8 @@ impl Error {
             Error::TooManyDescriptorsInAll => 23,
             Error::NoDevice => 19,
             Error::NoSuchInterface => 6,
-            Error::AlreadyRegistered => 17,
-            Error::NotRegistered => 2,
+            Error::AlreadyExists => 17,
+            Error::NotFound => 2,
             Error::NotPermitted => 1,
             Error::TooManyRegistrations => 28,
         }
@@ -222,11 +223,11 @@ impl Error {
             Error::NoSuchInterface => {
                 "no interface to send the frame through; bind the socket to one, or name one"
             }
-            Error::AlreadyRegistered => {
-                "the descriptor is registered with this poller already; modify it instead"
+            Error::AlreadyExists => {
+                "it exists already: the descriptor is registered with this poller, or the name is taken"
             }
-            Error::NotRegistered => {
-                "the descriptor is not registered with this poller, or the socket has no filter; add it first"
+            Error::NotFound => {
+                "not found: the descriptor is not registered with this poller, or the socket has no filter"
             }
             Error::NotPermitted => "the filter of the socket is locked",
             Error::TooManyRegistrations => {
@@ -357,8 +358,8 @@ mod tests {
             Error::TooManyDescriptorsInAll,
             Error::NoDevice,
             Error::NoSuchInterface,
-            Error::AlreadyRegistered,
-            Error::NotRegistered,
+            Error::AlreadyExists,
+            Error::NotFound,
             Error::NotPermitted,
             Error::TooManyRegistrations,
         ] {

@@ -65,7 +65,7 @@ calls! {
         stack.sockets.common.attach_filter(id, program)
     }
 
-    /// Detaches the filter (SO_DETACH_FILTER). `NotRegistered` if there is none, `NotPermitted`
+    /// Detaches the filter (SO_DETACH_FILTER). `NotFound` if there is none, `NotPermitted`
     /// after [`LockFilter`](crate::SocketOption::LockFilter).
     pub fn detach_filter(&mut self, d: Descriptor) -> Result<()> {
         let (stack, caller) = self.caller_mut();

@@ -87,7 +87,7 @@ calls! {
         stack.sockets.common.remove_poller(caller, poller)
     }
 
-    /// Registers a descriptor (EPOLL_CTL_ADD). Reports of it have the token. `AlreadyRegistered`,
+    /// Registers a descriptor (EPOLL_CTL_ADD). Reports of it have the token. `AlreadyExists`,
     /// `TooManyRegistrations` ([`Config::max_registrations`](crate::Config::max_registrations)),
     /// `NoBufferSpace`, and `InvalidArgument` for [`Interest::EXCLUSIVE`] with a flag that it does
     /// not go with.
@@ -97,7 +97,7 @@ calls! {
     }
 
     /// Changes the interest and the token of a registration, and enables it again if it was
-    /// one-shot (EPOLL_CTL_MOD). `NotRegistered`, and `InvalidArgument` if the old or the new
+    /// one-shot (EPOLL_CTL_MOD). `NotFound`, and `InvalidArgument` if the old or the new
     /// interest is exclusive.
     pub fn poller_modify(
         &mut self,
@@ -110,7 +110,7 @@ calls! {
         stack.sockets.common.modify(caller, poller, d, interest, token)
     }
 
-    /// Removes a registration (EPOLL_CTL_DEL). `NotRegistered`.
+    /// Removes a registration (EPOLL_CTL_DEL). `NotFound`.
     pub fn poller_delete(&mut self, poller: PollerId, d: Descriptor) -> Result<()> {
         let (stack, caller) = self.caller_mut();
         stack.sockets.common.deregister(caller, poller, d)

@@ -27,7 +27,7 @@ impl Common {
             return Err(Error::NotPermitted);
         }
         if options.filter.is_none() {
-            return Err(Error::NotRegistered);
+            return Err(Error::NotFound);
         }
         options.filter = None;
         Ok(())

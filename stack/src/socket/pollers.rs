@@ -223,7 +223,7 @@ impl Pollers {
             return Err(Error::InvalidArgument);
         }
         if self.by_key.contains_key(&target) {
-            return Err(Error::AlreadyRegistered);
+            return Err(Error::AlreadyExists);
         }
         let owner = self.pollers.get(target.poller).ok_or(Error::BadDescriptor)?.owner;
         let of_owner = self.by_owner.entry(owner).or_default();
@@ -266,8 +266,8 @@ impl Pollers {
         if interest.contains(Interest::EXCLUSIVE) {
             return Err(Error::InvalidArgument);
         }
-        let id = *self.by_key.get(&target).ok_or(Error::NotRegistered)?;
-        let registration = self.registrations.get_mut(id).ok_or(Error::NotRegistered)?;
+        let id = *self.by_key.get(&target).ok_or(Error::NotFound)?;
+        let registration = self.registrations.get_mut(id).ok_or(Error::NotFound)?;
         if registration.interest.contains(Interest::EXCLUSIVE) {
             return Err(Error::InvalidArgument);
         }
@@ -282,7 +282,7 @@ impl Pollers {
 
     /// Removes a registration. ENOENT.
     pub(super) fn deregister(&mut self, account: &mut Account, target: RegistrationKey) -> Result<()> {
-        let id = *self.by_key.get(&target).ok_or(Error::NotRegistered)?;
+        let id = *self.by_key.get(&target).ok_or(Error::NotFound)?;
         self.remove_registration(id);
         self.renew_account(account);
         Ok(())

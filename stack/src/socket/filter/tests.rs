@@ -199,7 +199,7 @@ fn a_filter_that_is_locked_stays() {
     let now = pair.now();
     let (server, _) = server(&mut pair);
     let stack = &mut pair.b.stack;
-    assert_eq!(stack.detach_filter(server), Err(Error::NotRegistered));
+    assert_eq!(stack.detach_filter(server), Err(Error::NotFound));
     stack.attach_filter(server, keep(1)).unwrap();
     stack.attach_filter(server, keep(2)).unwrap();
     stack.set_option(now, server, SocketOption::LockFilter(false)).unwrap();

@@ -153,7 +153,7 @@ proptest! {
                     let expected = if is_exclusive && !interest.may_be_exclusive() {
                         Err(Error::InvalidArgument)
                     } else if model.find((p, n, s)).is_some() {
-                        Err(Error::AlreadyRegistered)
+                        Err(Error::AlreadyExists)
                     } else if model.registrations.len() >= 8 {
                         Err(Error::TooManyRegistrations)
                     } else {
@@ -175,7 +175,7 @@ proptest! {
                     let done = pollers.modify(target(p, n, s), interest, token, ready);
                     let is_exclusive = interest.contains(Interest::EXCLUSIVE);
                     let Some(found) = model.find((p, n, s)) else {
-                        let error = if is_exclusive { Error::InvalidArgument } else { Error::NotRegistered };
+                        let error = if is_exclusive { Error::InvalidArgument } else { Error::NotFound };
                         prop_assert_eq!(done, Err(error));
                         continue;
                     };
@@ -195,7 +195,7 @@ proptest! {
                     }
                 }
                 Step::Deregister(p, n, s) => {
-                    let expected = model.find((p, n, s)).map(|_| ()).ok_or(Error::NotRegistered);
+                    let expected = model.find((p, n, s)).map(|_| ()).ok_or(Error::NotFound);
                     prop_assert_eq!(pollers.deregister(&mut account, target(p, n, s)), expected);
                     model.remove(|registration| registration.key == (p, n, s));
                 }
@@ -312,10 +312,10 @@ fn a_registration_lives_as_long_as_the_socket_and_not_as_the_descriptor() {
     // The number leads to another socket, and then to the same again.
     let other = bound(&mut stack, 8);
     assert_eq!(other.number(), first.number());
-    assert_eq!(stack.poller_delete(poller, other), Err(Error::NotRegistered));
+    assert_eq!(stack.poller_delete(poller, other), Err(Error::NotFound));
     stack.close(NOW, other).unwrap();
     let again = stack.duplicate(second).unwrap();
-    assert_eq!(stack.poller_add(poller, again, OUT, 3), Err(Error::AlreadyRegistered));
+    assert_eq!(stack.poller_add(poller, again, OUT, 3), Err(Error::AlreadyExists));
     stack.close(NOW, again).unwrap();
     stack.close(NOW, second).unwrap();
     assert_eq!(wait(&mut stack, poller, 9), []);

@@ -191,7 +191,7 @@ fn congestion(_: &OptionTarget<'_>, value: &[u8]) -> Result<Change> {
     }
     let value = &value[..value.len().min(CONGESTION_NAME_BYTES - 1)];
     let kind = str::from_utf8(name_of(value)).ok().and_then(|name| name.parse().ok());
-    kind.map(|kind| Some(SocketOption::Congestion(kind))).ok_or(Error::NotRegistered)
+    kind.map(|kind| Some(SocketOption::Congestion(kind))).ok_or(Error::NotFound)
 }
 
 fn congestion_of(target: &OptionTarget<'_>, _: usize) -> Result<Vec<u8>> {
