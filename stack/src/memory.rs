@@ -116,6 +116,7 @@ impl Account {
     }
 
     /// Notes that a holder of `before` bytes now holds `after`.
+    #[inline]
     pub(crate) fn change(&mut self, before: usize, after: usize) {
         self.bytes = self.bytes + after - before;
         if self.bytes > self.pressure {
@@ -135,6 +136,20 @@ impl Account {
     pub(crate) fn renew(&mut self, held: &mut usize, now: usize) {
         self.change(*held, now);
         *held = now;
+    }
+
+    /// Notes that a holder took this many more bytes.
+    #[inline]
+    pub(crate) fn add(&mut self, held: &mut usize, bytes: usize) {
+        let now = *held + bytes;
+        self.renew(held, now);
+    }
+
+    /// Notes that a holder gave this many bytes back.
+    #[inline]
+    pub(crate) fn subtract(&mut self, held: &mut usize, bytes: usize) {
+        let now = held.saturating_sub(bytes);
+        self.renew(held, now);
     }
 
     /// Whether there is no room for a record of this size, not even in the reserve.

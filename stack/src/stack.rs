@@ -259,14 +259,15 @@ impl Stack {
             return None;
         }
         let (mut env, kinds) = self.parts();
-        let transmit = next_transmit(&mut env, kinds);
-        if let Some(transmit) = &transmit {
+        let mut frame = None;
+        next_transmit(&mut env, kinds, &mut frame);
+        if let Some(transmit) = &frame {
             env.network.on_sent(env.ctx.now, env.ctx.stats, transmit);
             if kinds.packet.has_taps() {
                 kinds.packet.on_sent(&mut env, transmit);
             }
         }
-        transmit
+        frame
     }
 
     /// Whether [`poll_transmit`](Stack::poll_transmit) or
@@ -349,28 +350,29 @@ impl Stack {
 /// device: those that wait for a neighbour, or are dropped.
 const MAX_ELSEWHERE: usize = 64;
 
-/// The next frame, of the network layer or of a socket.
-fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds) -> Option<Transmit> {
+/// Stores the next frame, of the network layer or of a socket, in `frame`.
+fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds, frame: &mut Option<Transmit>) {
     let mut elsewhere = 0;
     loop {
         // The network layer's own queue, in which a socket's packet may have put a neighbour
         // solicitation or fragments, and the loopback are emptied first: neither grows while
         // sockets have more.
         if env.network.has_transmits() {
-            return env.network.poll_transmit(&mut env.ctx);
+            *frame = env.network.poll_transmit(&mut env.ctx);
+            return;
         }
         if env.network.has_loopback() {
-            return None;
+            return;
         }
         if elsewhere >= MAX_ELSEWHERE {
             env.network.end_turn();
-            return None;
+            return;
         }
-        match kinds.poll_transmit(env) {
-            TransmitOutcome::Frame(transmit) => return Some(transmit),
-            TransmitOutcome::Elsewhere => elsewhere += 1,
-            TransmitOutcome::Nothing => return None,
+        let outcome = kinds.poll_transmit(env, frame);
+        if outcome == TransmitOutcome::Nothing || frame.is_some() {
+            return;
         }
+        elsewhere += 1;
     }
 }
 

@@ -260,29 +260,36 @@ impl Network {
         chain: &Chain,
         packet: Bytes,
     ) -> Reception {
-        // Made in its place, not moved there, because every packet passes here.
-        let datagram = || datagram(arrival, header, cast, chain, packet);
         match (chain.protocol, header.src) {
-            (protocol::ICMP, IpAddr::V4(_)) => {
-                let message = datagram();
-                let outcome = self.handle_icmp_v4(ctx, &message);
-                Ok(Some(Delivery::Icmp { message, outcome }))
-            }
-            (protocol::ICMPV6, IpAddr::V6(_)) => {
-                let message = datagram();
-                let outcome = self.handle_icmp_v6(ctx, arrival, &message);
-                Ok(Some(Delivery::Icmp { message, outcome }))
-            }
-            (protocol::IGMP, IpAddr::V4(_)) => {
-                let message = datagram();
-                let outcome = self.handle_igmp(ctx, arrival, &message);
-                Ok(Some(Delivery::Icmp { message, outcome }))
+            (protocol::ICMP | protocol::IGMP, IpAddr::V4(_)) | (protocol::ICMPV6, IpAddr::V6(_)) => {
+                Ok(Some(self.handle_message(ctx, arrival, header, cast, chain, packet)))
             }
             // RFC 4291 §2.5.2: only a host that asks for an address sends from the unspecified one.
             (_, src) if src.is_unspecified() => Err(DropReason::Martian),
             (protocol::NO_NEXT_HEADER, IpAddr::V6(_)) => Err(DropReason::UnknownProtocol),
-            _ => Ok(Some(Delivery::Datagram(datagram()))),
+            // Made in its place, not moved there, because every packet passes here.
+            _ => Ok(Some(Delivery::Datagram(datagram(arrival, header, cast, chain, packet)))),
         }
+    }
+
+    /// Handles an ICMP or IGMP message.
+    #[inline(never)]
+    fn handle_message(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        arrival: Arrival,
+        header: &IpHeader,
+        cast: Cast,
+        chain: &Chain,
+        packet: Bytes,
+    ) -> Delivery {
+        let message = datagram(arrival, header, cast, chain, packet);
+        let outcome = match chain.protocol {
+            protocol::ICMP => self.handle_icmp_v4(ctx, &message),
+            protocol::ICMPV6 => self.handle_icmp_v6(ctx, arrival, &message),
+            _ => self.handle_igmp(ctx, arrival, &message),
+        };
+        Delivery::Icmp { message, outcome }
     }
 }
 
@@ -353,6 +360,7 @@ fn chain_of(received: &ReceivedPacket<'_>) -> Result<Chain, Refusal> {
     Ok(Chain { protocol: header.protocol, offset: header.header_len, named_at: 9, fragment: header.fragment })
 }
 
+#[inline(always)]
 fn datagram(arrival: Arrival, header: &IpHeader, cast: Cast, chain: &Chain, packet: Bytes) -> Datagram {
     let (is_checked, segment_len) = arrival.offload.of_transport(chain.offset, chain.protocol);
     Datagram {

@@ -171,16 +171,22 @@ impl BoundPorts {
     /// The addresses of a datagram that a program sends with this metadata. EDESTADDRREQ, EINVAL,
     /// EAFNOSUPPORT, ENETUNREACH or EACCES.
     #[inline]
-    pub(super) fn flow_of(&mut self, env: &mut Env<'_>, id: SocketId, meta: &SendMeta) -> Result<FourTuple> {
+    pub(super) fn flow_of(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        connected: Option<FourTuple>,
+        meta: &SendMeta,
+    ) -> Result<FourTuple> {
         if meta.hop_limit == Some(0) {
             return Err(Error::InvalidArgument);
         }
-        let connected = env.common.record_mut(id)?.datagrams_mut()?.connected;
         let flow = match (meta.peer, connected) {
             (None, None) => return Err(Error::DestinationRequired),
             (None, Some(connected)) if meta.names_way() => {
                 let FourTuple { remote, scope, .. } = connected;
-                env.common.flow_to(env.network, id, remote, scope, Some(connected), meta)?
+                let socket = env.common.record(id)?;
+                socket.flow_to(env.network, remote, scope, Some(connected), meta)?
             }
             (None, Some(connected)) => connected,
             (Some(to), connected) => self.flow_to(env, id, to, connected, meta)?,
@@ -198,7 +204,7 @@ impl BoundPorts {
         connected: Option<FourTuple>,
         meta: &SendMeta,
     ) -> Result<FourTuple> {
-        let socket = env.common.record(id)?;
+        let mut socket = env.common.record(id)?;
         let is_dual_stack = self.rules.is_dual_stack && !socket.options.ip.v6_only;
         // As on Linux such a socket takes IPv4 addresses as they are, too.
         let to = if is_dual_stack { present(socket.domain, to) } else { to };
@@ -212,8 +218,9 @@ impl BoundPorts {
         if socket.bound().is_none() {
             let any = socket.any_addr(self.rules.is_dual_stack);
             self.bind_to(env, id, Bound { addr: any, port: 0, scope: 0, names_port: false })?;
+            socket = env.common.record(id)?;
         }
-        env.common.flow_to(env.network, id, remote, scope, connected, meta)
+        socket.flow_to(env.network, remote, scope, connected, meta)
     }
 
     /// The socket that receives a packet of this flow.

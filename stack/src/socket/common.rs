@@ -15,7 +15,6 @@ use crate::Ctx;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::event::{Event, Wakeup};
-use crate::frame::Transmit;
 use crate::id::{HandshakeId, OwnerId, PollerId, SocketId};
 use crate::memory::{Account, Budget};
 use crate::network::Network;
@@ -56,16 +55,13 @@ pub(crate) struct Env<'a> {
 }
 
 /// The result of a socket's turn to send.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "lives for one call, on the hot path: a box would cost more")]
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TransmitOutcome {
     /// It has nothing to send.
     Nothing,
-    /// It sent a packet that is on the loopback, waits for a neighbour, or became fragments in the
-    /// network layer's queue.
-    Elsewhere,
-    /// A frame for the device.
-    Frame(Transmit),
+    /// It sent a packet.
+    Sent,
 }
 
 impl Common {

@@ -95,6 +95,12 @@ impl DatagramQueue {
         Ok(())
     }
 
+    /// Whether the next call that sends fails because of the socket's state.
+    #[inline]
+    pub(super) fn is_barred(&self) -> bool {
+        self.error.is_some() || self.is_write_shut
+    }
+
     pub(super) fn push_received(&mut self, received: ReceivedDatagram) {
         self.received_bytes += received.data.len() + OVERHEAD_BYTES;
         self.received.push_back(received);

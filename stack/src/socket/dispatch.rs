@@ -231,14 +231,17 @@ impl Kinds {
         self.tcp.poll_run(stats)
     }
 
-    /// The next packet of the sockets, in round-robin order. `Nothing`: no socket has anything to
-    /// send now.
-    pub(crate) fn poll_transmit(&mut self, env: &mut Env<'_>) -> TransmitOutcome {
+    /// Sends the next packet of the sockets, in round-robin order; `frame` as in
+    /// [`transmit`](ProtocolCalls::transmit). `Nothing`: no socket has anything to send now.
+    pub(crate) fn poll_transmit(
+        &mut self,
+        env: &mut Env<'_>,
+        frame: &mut Option<Transmit>,
+    ) -> TransmitOutcome {
         while let Some((id, room)) = env.common.next_to_transmit() {
-            let outcome = self.of(room).transmit(env, id);
-            if !matches!(outcome, TransmitOutcome::Nothing) {
+            if self.of(room).transmit(env, id, frame) == TransmitOutcome::Sent {
                 env.common.queue_transmit(id);
-                return outcome;
+                return TransmitOutcome::Sent;
             }
             let is_over = |socket: &Socket| socket.is_unheld() && socket.protocol.state().is_over();
             if env.common.records.get(id).is_some_and(is_over) {

@@ -175,9 +175,14 @@ impl Marks {
         self.0 & Readiness::WRITABLE_BIT != 0
     }
 
-    fn enter(&mut self, queue: u8) -> bool {
-        let is_new = self.0 & queue == 0;
-        self.0 |= queue;
+    #[cfg(test)]
+    pub(super) fn readiness_bits(self) -> u8 {
+        self.0 & Marks::READINESS
+    }
+
+    fn enter(&mut self, bit: u8) -> bool {
+        let is_new = self.0 & bit == 0;
+        self.0 |= bit;
         is_new
     }
 
@@ -186,6 +191,18 @@ impl Marks {
         let (now, seen) = (now.bits(), self.0 & Marks::READINESS);
         self.0 = self.0 & !Marks::READINESS | now;
         Wakeup::of_risen(now & !seen)
+    }
+
+    /// Notes that one bit of the readiness is set now. Returns whether it was not set before.
+    #[inline]
+    pub(super) fn raise(&mut self, bit: u8) -> bool {
+        self.enter(bit)
+    }
+
+    /// Notes that one bit of the readiness is not set any more.
+    #[inline]
+    pub(super) fn lower(&mut self, bit: u8) {
+        self.0 &= !bit;
     }
 
     /// Forgets readiness that is gone, so that it rises when it comes back.

@@ -625,3 +625,61 @@ fn runs_are_of_so_many_datagrams_that_need_no_fragments() {
         assert_eq!(send(longest + 1, 65_000), Err(Error::MessageTooLong));
     }
 }
+
+/// The account and the readiness of a socket as they are kept, and computed anew.
+fn check_books(stack: &Stack, d: Descriptor, after: &str) {
+    let id = stack.socket_id(d).unwrap();
+    let socket = stack.sockets.common.record(id).unwrap();
+    assert_eq!(socket.charged_bytes, socket.charge(), "{after}");
+    let mut marks = socket.marks;
+    assert!(marks.see(socket.readiness()).is_none(), "something rose unseen: {after}");
+    assert_eq!(marks.readiness_bits(), socket.marks.readiness_bits(), "{after}");
+}
+
+#[test]
+fn what_each_datagram_changes_adds_up_to_what_is_computed_anew() {
+    for (kind, domain) in KINDS {
+        let mut stack = stack();
+        let d = stack.socket(domain, kind).unwrap();
+        stack.bind(d, any(domain, 7)).unwrap();
+        stack.set_option(NOW, d, SocketOption::ReceiveBuffer(4096)).unwrap();
+        stack.set_option(NOW, d, SocketOption::SendBuffer(4096)).unwrap();
+        let mut random = crate::rng::Rng::new([3; 32]);
+        let mut buf = [0; 100];
+        for step in 0..5_000 {
+            let choice = random.below(12);
+            match choice {
+                0..=2 => drop(stack.send_to(NOW, d, &message(domain, &[0; 300]), addr(domain, 2, 9))),
+                3 | 4 => drop(stack.poll_transmit(NOW)),
+                5..=7 => stack.handle_frame(NOW, IFACE, packet(kind, domain, 2, 7, &[0; 300])),
+                8 | 9 => drop(stack.recv_from(NOW, d, &mut buf)),
+                10 => drop(stack.recv_batch(NOW, d, &mut Vec::new(), 3)),
+                _ => {
+                    let id = stack.socket_id(d).unwrap();
+                    stack.sockets.common.set_datagram_error(id, Error::MessageTooLong);
+                }
+            }
+            check_books(&stack, d, &std::format!("{kind:?} {domain:?} step {step}, {choice}"));
+        }
+        stack.shutdown(NOW, d, Shutdown::Both).unwrap_err();
+        while stack.poll_transmit(NOW).is_some() || stack.recv(NOW, d, &mut buf).is_ok() {
+            check_books(&stack, d, "after the shutdown");
+        }
+        assert!(stack.readiness(d).unwrap().readable, "reading was shut down");
+    }
+}
+
+#[test]
+fn a_datagram_in_pieces_is_accounted_for() {
+    let mut stack = stack();
+    let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    stack.connect(NOW, d, addr(Domain::V4, 2, 9)).unwrap();
+    for _ in 0..2 {
+        stack.send_with(NOW, d, &[0; 300], SendFlags::MORE).unwrap();
+        check_books(&stack, d, "a part");
+    }
+    stack.send(NOW, d, &[0; 300]).unwrap();
+    check_books(&stack, d, "the last part");
+    assert!(stack.poll_transmit(NOW).is_some());
+    check_books(&stack, d, "sent");
+}

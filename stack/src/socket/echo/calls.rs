@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use super::EchoSockets;
 use crate::demux::FourTuple;
 use crate::error::{Error, Result};
+use crate::frame::Transmit;
 use crate::icmp::{self, echo};
 use crate::id::SocketId;
 use crate::ip::protocol;
@@ -83,12 +84,10 @@ impl ProtocolCalls for EchoSockets {
         }
         // The message includes its header.
         env.check_len(id, &flow, data.len(), 0, false)?;
-        // The pending error, or EPIPE.
-        env.common.check_sender(id)?;
         let SendMeta { hop_limit, traffic_class, .. } = *meta;
         let outgoing =
             OutgoingDatagram { flow, data, segment_len: 0, hop_limit, traffic_class, is_packet: false };
-        env.common.queue_datagram(id, outgoing)
+        env.common.send_datagram(id, outgoing)
     }
 
     fn receive_with(
@@ -106,7 +105,7 @@ impl ProtocolCalls for EchoSockets {
         env.common.receive_datagram_with(id, bufs, flags)
     }
 
-    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
+    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId, frame: &mut Option<Transmit>) -> TransmitOutcome {
         let Some((OutgoingDatagram { flow, data, .. }, fields)) = env.common.pop_outgoing(id, |_| true)
         else {
             return TransmitOutcome::Nothing;
@@ -114,11 +113,8 @@ impl ProtocolCalls for EchoSockets {
         let (header, payload) = echo::request(flow.local, flow.remote.addr, &data);
         let protocol = protocol::icmp_for(flow.remote.addr);
         // A request already has its checksum.
-        env.send_packet(
-            &flow,
-            fields,
-            DatagramPacket { protocol, header, payload, checksum_at: None, run: None },
-        )
+        let packet = DatagramPacket { protocol, header, payload, checksum_at: None, run: None };
+        env.send_packet(&flow, fields, packet, frame)
     }
 
     /// Closes the socket. Its identifier is free at once; the record stays until its queue is sent.
@@ -177,7 +173,7 @@ fn flow_of(env: &mut Env<'_>, id: SocketId, meta: &SendMeta) -> Result<FourTuple
         (None, None) => Err(Error::DestinationRequired),
         (None, Some(connected)) if meta.names_way() => {
             let FourTuple { remote, scope, .. } = connected;
-            env.common.flow_to(env.network, id, remote, scope, Some(connected), meta)
+            env.common.record(id)?.flow_to(env.network, remote, scope, Some(connected), meta)
         }
         (None, Some(connected)) => Ok(connected),
         (Some(to), _) if domain == Domain::V6 && is_mapped(to) => Err(Error::InvalidArgument),

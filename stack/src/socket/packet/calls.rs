@@ -125,21 +125,22 @@ impl ProtocolCalls for PacketSockets {
         Ok(Received { len, flags: copy_flags(copied, data.len()), meta: None, error: None })
     }
 
-    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
+    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId, frame: &mut Option<Transmit>) -> TransmitOutcome {
         let Ok(socket) = env.common.record_mut(id) else { return TransmitOutcome::Nothing };
-        let Some(frame) = socket.packets_mut().ok().and_then(PacketQueue::pop_outgoing) else {
+        let Some(outgoing) = socket.packets_mut().ok().and_then(PacketQueue::pop_outgoing) else {
             return TransmitOutcome::Nothing;
         };
         env.common.settle(id, Wakeup::NONE);
         // As on Linux, where each frame that has left is room: sock_wfree.
         env.common.pollers.wake(id, Wakeup::ROOM);
-        let OutgoingFrame { iface, protocol, bytes } = frame;
+        let OutgoingFrame { iface, protocol, bytes } = outgoing;
         if iface == InterfaceId::LOOPBACK {
             env.network.loop_frame(&mut env.ctx, bytes);
-            return TransmitOutcome::Elsewhere;
+            return TransmitOutcome::Sent;
         }
         self.sender = self.has_taps().then_some(FrameSender { id, protocol });
-        TransmitOutcome::Frame(Transmit::from_frame(iface, Frame::new(bytes)))
+        *frame = Some(Transmit::from_frame(iface, Frame::new(bytes)));
+        TransmitOutcome::Sent
     }
 
     fn shutdown(&mut self, _: &mut Env<'_>, _: SocketId, _: Shutdown) -> Result<()> {

@@ -9,7 +9,7 @@ use super::packet::{self, Missing};
 use super::{IPPROTO_RAW, RawSockets};
 use crate::demux::FourTuple;
 use crate::error::{Error, Result};
-use crate::frame::{HeaderBuf, Payload};
+use crate::frame::{HeaderBuf, Payload, Transmit};
 use crate::icmp;
 use crate::id::SocketId;
 use crate::ip::checksum::transport_checksum;
@@ -140,22 +140,20 @@ impl ProtocolCalls for RawSockets {
         env.common.receive_datagram_with(id, bufs, flags)
     }
 
-    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
+    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId, frame: &mut Option<Transmit>) -> TransmitOutcome {
         let Some((outgoing, fields)) = env.common.pop_outgoing(id, |_| true) else {
             return TransmitOutcome::Nothing;
         };
         let OutgoingDatagram { flow, data, is_packet, .. } = outgoing;
         if is_packet {
-            return env.send_made_packet(&flow, data);
+            *frame = env.send_made_packet(&flow, data);
+            return TransmitOutcome::Sent;
         }
         let (header, payload) = split(data, icmp::HEADER_LEN);
         // The port of our end is the protocol number.
         let protocol = flow.local.port as u8;
-        env.send_packet(
-            &flow,
-            fields,
-            DatagramPacket { protocol, header, payload, checksum_at: None, run: None },
-        )
+        let packet = DatagramPacket { protocol, header, payload, checksum_at: None, run: None };
+        env.send_packet(&flow, fields, packet, frame)
     }
 
     /// Closes the socket. It receives no more; the record stays until its queue is sent.
@@ -207,7 +205,7 @@ fn flow_of(env: &mut Env<'_>, id: SocketId, meta: &SendMeta) -> Result<FourTuple
         (None, None) => Err(Error::DestinationRequired),
         (None, Some(connected)) if meta.names_way() => {
             let FourTuple { remote, scope, .. } = connected;
-            env.common.flow_to(env.network, id, remote, scope, Some(connected), meta)
+            env.common.record(id)?.flow_to(env.network, remote, scope, Some(connected), meta)
         }
         (None, Some(connected)) => Ok(connected),
         (Some(to), connected) => {
@@ -300,16 +298,13 @@ fn split(mut data: Bytes, at: usize) -> (HeaderBuf, Payload) {
 
 impl Env<'_> {
     /// Sends a packet whose IP header the program has made.
-    fn send_made_packet(&mut self, flow: &FourTuple, packet: Bytes) -> TransmitOutcome {
+    fn send_made_packet(&mut self, flow: &FourTuple, packet: Bytes) -> Option<Transmit> {
         let (dst, iface) = (flow.remote.addr, iface_of(flow.scope));
         let header_len = match dst {
             IpAddr::V4(_) => usize::from(packet.first().map_or(0, |first| first & 0x0f)) * 4,
             IpAddr::V6(_) => crate::ip::ipv6::HEADER_LEN,
         };
         let (header, payload) = split(packet, header_len + icmp::HEADER_LEN);
-        match self.network.output_made_packet(&mut self.ctx, flow, iface, header, payload) {
-            Some(transmit) => TransmitOutcome::Frame(transmit),
-            None => TransmitOutcome::Elsewhere,
-        }
+        self.network.output_made_packet(&mut self.ctx, flow, iface, header, payload)
     }
 }

@@ -14,6 +14,7 @@ use super::stream::TcpSocket;
 use crate::Ctx;
 use crate::error::{Error, Result};
 use crate::event::Wakeup;
+use crate::frame::Transmit;
 use crate::id::{OwnerId, SocketId};
 use crate::message_flags::{ReceivedFlags, RecvFlags, SendFlags};
 use crate::socket::address::SockAddr;
@@ -199,8 +200,8 @@ impl ProtocolCalls for TcpSockets {
         Ok(Received { len, meta, ..Received::default() })
     }
 
-    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
-        self.transmit_stream(env, id)
+    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId, frame: &mut Option<Transmit>) -> TransmitOutcome {
+        self.transmit_stream(env, id, frame)
     }
 
     fn shutdown(&mut self, env: &mut Env<'_>, id: SocketId, how: Shutdown) -> Result<()> {

@@ -44,7 +44,12 @@ impl TcpSockets {
 
     /// Sends a segment or a run of a connection, in its turn. The first frame of a run is returned,
     /// and [`poll_run`](TcpSockets::poll_run) returns the others.
-    pub(super) fn transmit_stream(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
+    pub(super) fn transmit_stream(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        frame: &mut Option<Transmit>,
+    ) -> TransmitOutcome {
         let Some(socket) = env.common.records.get_mut(id) else { return TransmitOutcome::Nothing };
         let fields = socket.options.ip_fields();
         let Some(stream) = socket.protocol.stream_mut() else { return TransmitOutcome::Nothing };
@@ -54,13 +59,13 @@ impl TcpSockets {
         if let Some(segments) = run.as_ref().and_then(|run| run_for_device(run, env.network, &tuple))
             && let Some((header, mut payload)) = run.take().and_then(Run::rest)
         {
-            sent = transmit_run(env, id, header, payload.take_all(), segments);
+            sent = transmit_run(env, id, header, payload.take_all(), segments, frame);
         }
         while let Some((mut header, payload)) = run.as_mut().and_then(Run::next) {
             let seq = header.seq;
             let (meta, header) = segment_packet(&mut env.ctx, &tuple, &mut header, fields);
             match env.network.output(&mut env.ctx, meta, header, payload) {
-                Ok(Some(transmit)) if matches!(sent, TransmitOutcome::Nothing) => {
+                Ok(Some(transmit)) if sent == TransmitOutcome::Nothing => {
                     if let Some(rest) = run.take_if(|run| !run.is_over()) {
                         self.run = Segmentation::new(&transmit, &tuple, rest);
                         let numbers = self.run.as_ref().map_or(0, Segmentation::identifications);
@@ -69,7 +74,7 @@ impl TcpSockets {
                             env.network.reserve_identifications(&mut env.ctx, local, remote, numbers);
                         }
                     }
-                    sent = TransmitOutcome::Frame(transmit);
+                    *frame = Some(transmit);
                 }
                 // If the packet goes to a neighbour queue or the loopback, so do the others of the
                 // run, one by one.
@@ -77,19 +82,17 @@ impl TcpSockets {
                     if let Some(transmit) = transmit {
                         env.network.queue(&mut env.ctx, transmit);
                     }
-                    sent = TransmitOutcome::Elsewhere;
                 }
                 Err(error) => {
                     // The rest of the run would fail in the same way. Like this segment it counts
                     // as in flight.
                     run = None;
-                    sent = TransmitOutcome::Elsewhere;
                     on_output_error(env, id, seq, error);
                 }
             }
+            sent = TransmitOutcome::Sent;
         }
-        let has_sent = !matches!(sent, TransmitOutcome::Nothing);
-        self.settle(env, id, if has_sent { After::Sent } else { After::SentNothing });
+        self.settle(env, id, if sent == TransmitOutcome::Sent { After::Sent } else { After::SentNothing });
         sent
     }
 }
@@ -101,6 +104,7 @@ fn transmit_run(
     mut header: Header,
     payload: Payload,
     segments: Segments,
+    frame: &mut Option<Transmit>,
 ) -> TransmitOutcome {
     let Some(socket) = env.common.records.get(id) else { return TransmitOutcome::Nothing };
     let Some(stream) = socket.protocol.stream() else { return TransmitOutcome::Nothing };
@@ -109,13 +113,10 @@ fn transmit_run(
     let (meta, header) = segment_packet(&mut env.ctx, &stream.tuple, &mut header, socket.options.ip_fields());
     env.ctx.stats.tcp.segs_sent += count.saturating_sub(1) as u64;
     match env.network.output(&mut env.ctx, IpMeta { run: Some(segments), ..meta }, header, payload) {
-        Ok(Some(transmit)) => TransmitOutcome::Frame(transmit),
-        Ok(None) => TransmitOutcome::Elsewhere,
-        Err(error) => {
-            on_output_error(env, id, seq, error);
-            TransmitOutcome::Elsewhere
-        }
+        Ok(sent) => *frame = sent,
+        Err(error) => on_output_error(env, id, seq, error),
     }
+    TransmitOutcome::Sent
 }
 
 /// Handles the error of the network layer for the segment that begins at `seq`.

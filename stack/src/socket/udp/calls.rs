@@ -5,7 +5,7 @@ use core::net::IpAddr;
 
 use super::UdpSockets;
 use crate::error::{Error, Result};
-use crate::frame::payload_len;
+use crate::frame::{Transmit, payload_len};
 use crate::id::SocketId;
 use crate::ip::protocol;
 use crate::message_flags::SendFlags;
@@ -72,17 +72,21 @@ impl ProtocolCalls for UdpSockets {
             check_longest(data.len())?;
         }
         let data = data.into_datagram(flags)?;
-        let options = socket.options.udp;
-        if socket.datagrams_mut()?.corked.is_some() {
+        let (options, plain_len) = (socket.options.udp, socket.options.plain_len());
+        let datagrams = socket.datagrams_mut()?;
+        if datagrams.corked.is_some() {
             return self.send_corked(env, id, None, &data, flags);
         }
-        let flow = self.ports.flow_of(env, id, meta)?;
+        let connected = datagrams.connected;
+        let flow = self.ports.flow_of(env, id, connected, meta)?;
         let remote = flow.remote.addr;
         let segment_len = meta.segment_len.unwrap_or(options.segment);
         if flags != SendFlags::NONE {
             env.apply_route_flags(&flow, flags)?;
         }
-        env.check_len(id, &flow, data.len(), udp::HEADER_LEN, segment_len > 0)?;
+        if data.len() > plain_len {
+            env.check_len(id, &flow, data.len(), udp::HEADER_LEN, segment_len > 0)?;
+        }
         if segment_len > 0 {
             // As in Linux's udp_send_skb: with UDP_SEGMENT not even a single datagram is
             // fragmented.
@@ -94,7 +98,6 @@ impl ProtocolCalls for UdpSockets {
                 return Err(Error::InvalidArgument);
             }
         }
-        env.common.check_sender(id)?;
         let SendMeta { hop_limit, traffic_class, .. } = *meta;
         if options.cork || flags.contains(SendFlags::MORE) {
             let begun = CorkedDatagram { flow, data: Vec::new(), segment_len, hop_limit, traffic_class };
@@ -102,10 +105,10 @@ impl ProtocolCalls for UdpSockets {
         }
         let outgoing =
             OutgoingDatagram { flow, data, segment_len, hop_limit, traffic_class, is_packet: false };
-        env.common.queue_datagram(id, outgoing)
+        env.common.send_datagram(id, outgoing)
     }
 
-    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId) -> TransmitOutcome {
+    fn transmit(&mut self, env: &mut Env<'_>, id: SocketId, frame: &mut Option<Transmit>) -> TransmitOutcome {
         let (network, now) = (&*env.network, env.ctx.now);
         let whole = |next: &OutgoingDatagram| {
             let (dst, iface) = (next.flow.remote.addr, iface_of(next.flow.scope));
@@ -130,7 +133,7 @@ impl ProtocolCalls for UdpSockets {
             checksum_at: Some(udp::CHECKSUM_AT),
             run: is_run.then_some(Segments { kind: SegmentKind::Udp, len: segment_len }),
         };
-        env.send_packet(&flow, fields, packet)
+        env.send_packet(&flow, fields, packet, frame)
     }
 
     /// Closes the socket. Its port is free at once; the record stays until its queue is sent.
