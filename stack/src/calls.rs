@@ -64,6 +64,7 @@ fn call<T>(
     let (stack, caller) = caller.caller_mut();
     let (id, socket) = stack.sockets.common.socket(caller, d)?;
     let room = socket.room();
+    stack.sockets.common.caller = caller;
     // The closure borrows these parts: returning them would cost more than looking up the socket.
     let (mut env, kinds) = stack.parts();
     work(kinds.of(room), &mut env, id)
@@ -434,13 +435,14 @@ calls! {
     }
 
     /// The socket's local address; the unspecified one with port 0 before the socket is bound.
+    /// `NotSupported` for a socket that has no address of IP; see [`local_name`](Stack::local_name).
     pub fn local_addr(&self, d: Descriptor) -> Result<SocketAddr> {
-        Ok(socket_of(self, d)?.1.local_addr())
+        socket_of(self, d)?.1.local_name().ip().ok_or(Error::NotSupported)
     }
 
     /// The peer's address. `NotConnected`.
     pub fn peer_addr(&self, d: Descriptor) -> Result<SocketAddr> {
-        socket_of(self, d)?.1.peer_addr()
+        self.peer_name(d)?.ip().ok_or(Error::NotSupported)
     }
 
     /// Like [`local_addr`](Stack::local_addr), for a socket of any family (`getsockname`).
@@ -451,7 +453,9 @@ calls! {
     /// Like [`peer_addr`](Stack::peer_addr), for a socket of any family (`getpeername`).
     /// `NotConnected`.
     pub fn peer_name(&self, d: Descriptor) -> Result<SockAddr> {
-        socket_of(self, d)?.1.peer_name()
+        let (stack, caller) = self.caller();
+        let id = stack.sockets.common.socket(caller, d)?.0;
+        stack.sockets.common.peer_name(id)
     }
 
     /// Sets an option. `InvalidArgument` for a value out of its range, or IPV6_V6ONLY after `bind`.
@@ -582,3 +586,4 @@ mod packets;
 mod pollers;
 #[cfg(test)]
 mod tests;
+mod unix;

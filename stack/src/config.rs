@@ -5,6 +5,7 @@ mod check;
 mod congestion_control;
 mod multicast;
 mod tcp;
+mod unix;
 
 use core::time::Duration;
 
@@ -12,6 +13,7 @@ pub use check::ConfigError;
 pub use congestion_control::CongestionControl;
 pub use multicast::MulticastConfig;
 pub use tcp::{Ecn, MtuProbing, SynCookieMode, TcpConfig};
+pub use unix::UnixConfig;
 
 /// The tunables of a stack. `Config::default()` suits a server on a LAN or the Internet.
 #[derive(Clone, Debug)]
@@ -61,6 +63,8 @@ pub struct Config {
     pub udp: UdpConfig,
     /// TCP.
     pub tcp: TcpConfig,
+    /// Unix-domain sockets.
+    pub unix: UnixConfig,
 }
 
 impl Default for Config {
@@ -79,6 +83,7 @@ impl Default for Config {
             multicast: MulticastConfig::default(),
             udp: UdpConfig::default(),
             tcp: TcpConfig::default(),
+            unix: UnixConfig::default(),
         }
     }
 }

@@ -72,6 +72,12 @@ pub enum Error {
     TooManyDescriptors,
     /// ENFILE: all owners together have as many descriptors as they may have.
     TooManyDescriptorsInAll,
+    /// ESOCKTNOSUPPORT: the domain has no sockets of this kind.
+    SocketTypeNotSupported,
+    /// EPROTOTYPE: the socket with this name is of another kind.
+    WrongSocketType,
+    /// ETOOMANYREFS: too many descriptors wait in messages that nobody has received.
+    TooManyReferences,
     /// ENODEV: there is no such interface.
     NoDevice,
     /// ENXIO: a frame is sent without an interface, or to one that does not exist.
@@ -79,10 +85,12 @@ pub enum Error {
     /// EEXIST: the descriptor is registered with this poller already, or another interface has the
     /// name.
     AlreadyExists,
-    /// ENOENT: the descriptor is not registered with this poller, the socket has no filter, or
-    /// there is no congestion control algorithm of that name.
+    /// ENOENT: the descriptor is not registered with this poller, the socket has no filter, there is
+    /// no congestion control algorithm of that name, or no Unix-domain socket was ever bound to this
+    /// path, or it was unlinked.
     NotFound,
-    /// EPERM: the filter of the socket is locked.
+    /// EPERM: the filter of the socket is locked; or the receiver of a datagram is connected to
+    /// another socket.
     NotPermitted,
     /// ENOSPC: the owner has as many registrations with pollers as it may have.
     TooManyRegistrations,
@@ -122,6 +130,9 @@ impl Error {
             Error::NoBufferSpace => "ENOBUFS",
             Error::TooManyDescriptors => "EMFILE",
             Error::TooManyDescriptorsInAll => "ENFILE",
+            Error::SocketTypeNotSupported => "ESOCKTNOSUPPORT",
+            Error::WrongSocketType => "EPROTOTYPE",
+            Error::TooManyReferences => "ETOOMANYREFS",
             Error::NoDevice => "ENODEV",
             Error::NoSuchInterface => "ENXIO",
             Error::AlreadyExists => "EEXIST",
@@ -164,6 +175,9 @@ impl Error {
             Error::NoBufferSpace => 105,
             Error::TooManyDescriptors => 24,
             Error::TooManyDescriptorsInAll => 23,
+            Error::SocketTypeNotSupported => 94,
+            Error::WrongSocketType => 91,
+            Error::TooManyReferences => 109,
             Error::NoDevice => 19,
             Error::NoSuchInterface => 6,
             Error::AlreadyExists => 17,
@@ -219,6 +233,11 @@ impl Error {
                 "too many open sockets of all owners; close some or raise Config::max_descriptors_in_all"
             }
             Error::TooManyDescriptors => "too many open sockets; close some or raise Config::max_descriptors",
+            Error::SocketTypeNotSupported => "this domain has no sockets of this kind",
+            Error::WrongSocketType => "the socket with this name is of another kind",
+            Error::TooManyReferences => {
+                "too many passed descriptors wait to be received; receive some or raise UnixConfig::max_in_flight"
+            }
             Error::NoDevice => "the stack has no such interface",
             Error::NoSuchInterface => {
                 "no interface to send the frame through; bind the socket to one, or name one"
@@ -227,9 +246,12 @@ impl Error {
                 "it exists already: the descriptor is registered with this poller, or the name is taken"
             }
             Error::NotFound => {
-                "not found: the descriptor is not registered with this poller, or the socket has no filter"
+                "not found: the descriptor is not registered with this poller, the socket has no filter, or there is \
+                 no socket with this path"
             }
-            Error::NotPermitted => "the filter of the socket is locked",
+            Error::NotPermitted => {
+                "the filter of the socket is locked, or the receiver is connected to another socket"
+            }
             Error::TooManyRegistrations => {
                 "too many descriptors are registered with pollers; delete some or raise Config::max_registrations"
             }
@@ -274,6 +296,7 @@ fn kind(error: Error) -> std::io::ErrorKind {
         Error::HostUnreachable => ErrorKind::HostUnreachable,
         Error::NetworkUnreachable => ErrorKind::NetworkUnreachable,
         Error::PermissionDenied => ErrorKind::PermissionDenied,
+        Error::NotFound => ErrorKind::NotFound,
         _ => ErrorKind::Other,
     }
 }
@@ -356,6 +379,9 @@ mod tests {
             Error::NoBufferSpace,
             Error::TooManyDescriptors,
             Error::TooManyDescriptorsInAll,
+            Error::SocketTypeNotSupported,
+            Error::WrongSocketType,
+            Error::TooManyReferences,
             Error::NoDevice,
             Error::NoSuchInterface,
             Error::AlreadyExists,

@@ -138,6 +138,9 @@ pub enum DeadlineKind {
     Loopback,
     /// Descriptors of an owner that was removed are still to be closed.
     Closing,
+    /// Sockets that were passed on in messages which nobody can receive are to be closed, or to be
+    /// searched for.
+    Unreachable,
     /// Neighbour resolution, duplicate address detection, reassembly, expiry of path MTUs.
     Network,
     /// The next burst of a paced TCP connection.

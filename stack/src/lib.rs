@@ -139,7 +139,7 @@ mod udp;
 pub use calls::Owner;
 pub use config::{
     Config, ConfigError, CongestionControl, Ecn, IpConfig, MtuProbing, MulticastConfig, NeighborConfig,
-    SynCookieMode, TcpConfig, UdpConfig,
+    SynCookieMode, TcpConfig, UdpConfig, UnixConfig,
 };
 pub use drop_reason::DropReason;
 pub use error::{CloseReason, Error, Result};
@@ -158,6 +158,7 @@ pub use socket::{
     IpOptions, LinkAddr, LinkHeader, MtuDiscover, MulticastOptions, PacketMembership, PacketMembershipKind,
     PacketMeta, PacketStatistics, QueuedError, RawOptions, Ready, Received, SendMeta, Shutdown, SockAddr,
     SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions, UnixAddr,
+    UnixMessage, UnixSend,
 };
 pub use socket::{OptionName, option_names};
 pub use stack::Stack;

@@ -318,16 +318,21 @@ impl Stack {
             kind: DeadlineKind::Closing,
             socket: None,
         });
-        let all = [loopback, closing, network, self.sockets.poll_timeout()];
+        let unreachable = self.sockets.unreachable_at(self.core.now);
+        let unreachable =
+            unreachable.map(|at| Deadline { at, kind: DeadlineKind::Unreachable, socket: None });
+        let all = [loopback, closing, unreachable, network, self.sockets.poll_timeout()];
         all.into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
     /// The time of [`poll_timeout`](Stack::poll_timeout), without the timer and its socket: this is
     /// cheaper.
     pub fn next_timeout_at(&self) -> Option<Instant> {
-        let is_due = self.network.has_loopback() || self.sockets.has_removed();
+        let sockets = &self.sockets;
+        let is_due = self.network.has_loopback() || sockets.has_removed();
         let due = is_due.then_some(self.core.now);
-        [due, self.network.poll_timeout(), self.sockets.next_timeout_at()].into_iter().flatten().min()
+        let unreachable = sockets.unreachable_at(self.core.now);
+        [due, unreachable, self.network.poll_timeout(), sockets.next_timeout_at()].into_iter().flatten().min()
     }
 
     /// The configuration that the stack was made with.

@@ -7,6 +7,7 @@
 //! - [`differ`] plays random peers against Portolan and the Linux kernel;
 //! - [`datagrams`] makes calls on datagram sockets, on Portolan and on the Linux kernel;
 //! - [`pollers`] makes random calls on pollers, on Portolan and on the Linux kernel;
+//! - [`unix_sockets`] makes random calls on Unix-domain sockets, on both;
 //! - [`bpf`] compares random BPF programs on Portolan and the Linux kernel;
 //! - [`sockopt`] compares socket options by number and bytes with those of the Linux kernel;
 //! - [`packets`] makes random calls on packet sockets, on Portolan and on the Linux kernel;
@@ -43,6 +44,7 @@ pub mod sockopt;
 pub mod sources;
 pub mod transcript;
 mod transfer;
+pub mod unix_sockets;
 
 pub use check::{check_frame, check_frames};
 pub use family::by_family;

@@ -23,6 +23,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "env!(\"CARGO_BIN_EXE_pollers\")",
     ),
     (
+        "cargo run --release -p portolan-tests --bin unix_sockets -- --seeds 10000",
+        "tests/tests/unix_sockets.rs",
+        "env!(\"CARGO_BIN_EXE_unix_sockets\")",
+    ),
+    (
         "cargo run --release -p portolan-tests --bin datagrams -- --table 1 --seeds 10000",
         "tests/tests/datagrams.rs",
         "env!(\"CARGO_BIN_EXE_datagrams\")",

@@ -56,6 +56,11 @@ impl SockAddr {
         }
     }
 
+    /// The address that a program gave to a Unix-domain socket. EINVAL.
+    pub(super) fn to_unix(&self) -> Result<&UnixAddr> {
+        self.unix().ok_or(Error::InvalidArgument)
+    }
+
     /// The address that a program gave to an IP socket. EAFNOSUPPORT.
     pub(super) fn to_ip(&self) -> Result<SocketAddr> {
         self.ip().ok_or(Error::AddressFamilyNotSupported)

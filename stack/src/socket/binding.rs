@@ -17,7 +17,7 @@ impl Socket {
     /// `takes_v4` is set and IPV6_V6ONLY is not.
     pub(super) fn any_addr(&self, takes_v4: bool) -> BoundAddr {
         match self.domain {
-            Domain::V4 => BoundAddr::AnyV4,
+            Domain::V4 | Domain::Unix => BoundAddr::AnyV4,
             Domain::V6 if takes_v4 && !self.options.ip.v6_only => BoundAddr::AnyDual,
             Domain::V6 => BoundAddr::AnyV6,
         }

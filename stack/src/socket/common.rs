@@ -3,6 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use super::address::SockAddr;
 use super::interest::{Interest, Ready};
 use super::kind::Room;
 use super::options::SocketOption;
@@ -32,6 +33,8 @@ pub(super) enum TimerTarget {
 /// The shared state. Each kind of socket has tables of its own beside it.
 #[derive(Debug)]
 pub(crate) struct Common {
+    /// The owner who makes the present call, for kinds of sockets that show it to others.
+    pub(crate) caller: OwnerId,
     pub(crate) owners: Owners,
     pub(super) records: Slab<SocketId, Socket>,
     pub(super) timers: TimerQueue<TimerTarget>,
@@ -68,6 +71,7 @@ impl Common {
     pub(super) fn new(config: &Config, rng: &mut Rng) -> Self {
         Common {
             owners: Owners::new(config),
+            caller: OwnerId::FIRST,
             records: Slab::new(),
             timers: TimerQueue::new(),
             transmit_queue: VecDeque::new(),
@@ -130,6 +134,14 @@ impl Common {
         let room = socket.is_unheld().then_some(socket.room())?;
         self.pollers.forget(&mut self.account, id);
         Some(room)
+    }
+
+    /// The name of a socket's peer. ENOTCONN.
+    pub(crate) fn peer_name(&self, id: SocketId) -> Result<SockAddr> {
+        let socket = self.record(id)?;
+        let Ok(unix) = socket.unix() else { return Ok(socket.peer_addr()?.into()) };
+        let peer = self.record(unix.peer.ok_or(Error::NotConnected)?);
+        Ok(peer.map_or_else(|_| unix.peer_name.clone().into(), Socket::local_name))
     }
 
     /// The record of a socket. EBADF.

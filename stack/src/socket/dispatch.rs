@@ -26,6 +26,9 @@ use crate::steering::Share;
 use crate::subject::Subject;
 use crate::time::Instant;
 
+/// How many sockets that were passed on in messages are released in one call.
+const PASSED_AT_ONCE: usize = 64;
+
 /// All sockets of a stack.
 #[derive(Debug)]
 pub(crate) struct Sockets {
@@ -87,6 +90,11 @@ impl Sockets {
     /// Whether [`Kinds::poll_run`] or [`Kinds::poll_transmit`] may have something.
     pub(crate) fn has_transmits(&self) -> bool {
         self.kinds.tcp.has_run() || self.common.has_transmits()
+    }
+
+    /// When sockets that nobody can reach are to be closed, or to be searched for.
+    pub(crate) fn unreachable_at(&self, now: Instant) -> Option<Instant> {
+        self.kinds.unix.due_at(now)
     }
 
     /// The moment of [`Sockets::poll_timeout`].
@@ -265,6 +273,7 @@ impl Kinds {
         }
         self.tcp.expire_time_waits(&env.ctx);
         self.close_removed(env);
+        self.release_passed(env);
     }
 
     /// Renews the memory budget of a call or frame, and gives memory back while it is short.
@@ -309,19 +318,21 @@ impl Kinds {
         let uid = env.common.owners.credentials(caller)?.uid;
         let socket = env.common.records.get_mut(accepted).ok_or(Error::ConnectionAborted)?;
         socket.uid = uid;
-        let flow = socket.protocol.state().flow().ok_or(Error::ConnectionAborted)?;
-        let peer = socket.present(flow.remote_addr()).into();
+        // A connection that has ended since has no peer, but its addresses are known.
+        let ip_peer = socket.protocol.state().flow().map(|flow| socket.present(flow.remote_addr()).into());
         // Events before `accept` are reported now, as nobody held the connection then.
         let readiness = socket.readiness();
         if readiness.readable || readiness.error {
             env.common.queue_event(accepted);
         }
-        Ok((descriptor, peer))
+        let peer = ip_peer.map_or_else(|| env.common.peer_name(accepted), Ok);
+        Ok((descriptor, peer.map_err(|_| Error::ConnectionAborted)?))
     }
 
     pub(crate) fn close(&mut self, env: &mut Env<'_>, caller: OwnerId, d: Descriptor) -> Result<()> {
         let id = env.common.owners.close(caller, d)?;
         self.release(env, id);
+        self.release_passed(env);
         Ok(())
     }
 
@@ -331,6 +342,7 @@ impl Kinds {
         env.common.owners.remove(owner)?;
         env.common.pollers.remove_owner(owner);
         self.close_removed(env);
+        self.release_passed(env);
         Ok(())
     }
 
@@ -348,9 +360,46 @@ impl Kinds {
 
     /// Releases a descriptor's hold on this socket; closes the socket if it was the last.
     fn release(&mut self, env: &mut Env<'_>, id: SocketId) {
-        if let Some(room) = env.common.release(id) {
-            self.of(room).close(env, id);
-            env.leave_all_groups(id);
+        match env.common.release(id) {
+            Some(room) => {
+                self.of(room).close(env, id);
+                env.leave_all_groups(id);
+            }
+            None => self.unix.on_release(env, id),
         }
+    }
+
+    /// Releases some of the sockets that were passed on in messages which nobody can receive.
+    fn release_passed(&mut self, env: &mut Env<'_>) {
+        for _ in 0..PASSED_AT_ONCE {
+            if self.unix.due_at(env.ctx.now).is_none_or(|at| at > env.ctx.now) {
+                return;
+            }
+            if let Some(id) = self.unix.next_to_release(env) {
+                self.release(env, id);
+            }
+        }
+    }
+
+    /// Two sockets that are connected with each other. EMFILE, ENOBUFS, and the errors of
+    /// [`open`](Kinds::open).
+    pub(crate) fn open_pair(
+        &mut self,
+        env: &mut Env<'_>,
+        caller: OwnerId,
+        domain: Domain,
+        kind: SocketKind,
+    ) -> Result<[Descriptor; 2]> {
+        let first = self.open(env, caller, domain, kind)?;
+        let pair = self.open(env, caller, domain, kind).and_then(|second| {
+            let socket = |d| env.common.owners.socket(caller, d);
+            let ids = [socket(first)?, socket(second)?];
+            self.unix.pair(env, ids)?;
+            Ok([first, second])
+        });
+        if pair.is_err() {
+            self.close(env, caller, first)?;
+        }
+        pair
     }
 }

@@ -10,16 +10,20 @@ pub enum Domain {
     V4,
     /// AF_INET6; also used for IPv4, through `::ffff:0:0/96`, unless IPV6_V6ONLY is set.
     V6,
+    /// AF_UNIX: sockets of one stack, which have names instead of addresses and ports.
+    Unix,
 }
 
 /// The kind of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SocketKind {
-    /// SOCK_STREAM: TCP.
+    /// SOCK_STREAM: TCP, or a stream of the Unix domain.
     Stream,
-    /// SOCK_DGRAM: UDP.
+    /// SOCK_DGRAM: UDP, or datagrams of the Unix domain, which are not lost.
     Datagram,
+    /// SOCK_SEQPACKET, of the Unix domain only: messages over a connection.
+    SeqPacket,
     /// SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6, Linux's ping socket. A message is an ICMP
     /// echo message; the stack sets its identifier (the local port) and its checksum, and delivers
     /// the replies.
@@ -46,6 +50,7 @@ macro_rules! rooms {
             Echo => echo: $crate::socket::echo::EchoSockets,
             Raw => raw: $crate::socket::raw::RawSockets,
             Packet => packet: $crate::socket::packet::PacketSockets,
+            Unix => unix: $crate::socket::unix::UnixSockets,
         }
     };
 }
@@ -65,9 +70,11 @@ rooms!(room);
 
 impl Room {
     #[inline]
-    pub(super) fn of(_domain: Domain, kind: SocketKind) -> Room {
+    pub(super) fn of(domain: Domain, kind: SocketKind) -> Room {
         match kind {
-            SocketKind::Stream => Room::Tcp,
+            _ if domain == Domain::Unix => Room::Unix,
+            // TCP refuses the other one.
+            SocketKind::Stream | SocketKind::SeqPacket => Room::Tcp,
             SocketKind::Datagram => Room::Udp,
             SocketKind::Echo => Room::Echo,
             SocketKind::Raw(_) => Room::Raw,

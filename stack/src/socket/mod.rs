@@ -4,12 +4,12 @@
 //! socket) and `common` (the shared state of all sockets), then `address`, `state` and `protocol`
 //! (what each kind of socket implements), `kind` (the kinds, and the list of the rooms that
 //! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
-//! epoll), and then the rooms: `tcp`, `udp`, `echo` and `raw`, the latter three with
-//! `datagram_queue`, and `udp` with `bound_ports`. `sockopt` has the options in the
-//! layout of C. `memberships` and `groups` have multicast, and `takers` the sockets that datagrams
-//! to groups are for. `errors` defines which network errors a program gets; `datagram_errors` and
-//! `error_queue` report them to sockets of datagrams. `holdings` and `relief` handle shortages of
-//! memory. The public interface is `crate::calls`.
+//! epoll), and then the rooms: `tcp`, `udp`, `echo`, `raw`, `packet` and `unix`, of which `udp`,
+//! `echo` and `raw` share `datagram_queue`; `udp` has `bound_ports`. `sockopt` has the options in
+//! the layout of C. `memberships` and `groups` have multicast, and `takers` the sockets that
+//! datagrams to groups are for. `errors` defines which network errors a program gets;
+//! `datagram_errors` and `error_queue` report them to sockets of datagrams. `holdings` and `relief`
+//! handle shortages of memory. The public interface is `crate::calls`.
 //!
 //! A new room is a folder beside `udp`, whose tables implement the two traits of `protocol`, and an
 //! entry in the list in `kind`.
@@ -53,6 +53,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
+mod unix;
 
 pub use address::{SockAddr, UnixAddr};
 pub(crate) use common::{Env, TransmitOutcome};
@@ -77,3 +78,4 @@ pub use sockopt::{OptionName, option_names};
 pub(crate) use sockopt::{get as get_raw_option, set as set_raw_option};
 pub use table::Descriptor;
 pub(crate) use tcp::questions as tcp_questions;
+pub use unix::{UnixMessage, UnixSend};

@@ -6,6 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::num::NonZeroU32;
 
 use super::address::SockAddr;
+use super::credentials::Credentials;
 use super::datagram_queue::DatagramQueue;
 use super::info::{SocketInfo, SocketState};
 use super::kind::{Domain, Room, SocketKind};
@@ -15,6 +16,7 @@ use super::packet::PacketQueue;
 use super::scope::{Bound, present};
 use super::state::ProtocolState;
 use super::tcp::stream::TcpSocket;
+use super::unix::UnixSocket;
 use crate::copy_on_write::CopyOnWrite;
 use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
 use crate::error::{Error, Result};
@@ -49,6 +51,7 @@ pub(super) enum Protocol {
     Tcp(TcpSocket),
     Datagrams(Box<DatagramQueue>),
     Packets(Box<PacketQueue>),
+    Unix(Box<UnixSocket>),
 }
 
 impl Protocol {
@@ -66,6 +69,7 @@ impl Protocol {
             Protocol::Tcp(tcp) => tcp.readiness(options),
             Protocol::Datagrams(queue) => queue.readiness(options),
             Protocol::Packets(queue) => queue.readiness(options),
+            Protocol::Unix(unix) => unix.readiness(options),
         }
     }
 
@@ -76,20 +80,21 @@ impl Protocol {
             Protocol::Tcp(tcp) => tcp.held_bytes(),
             Protocol::Datagrams(queue) => queue.held_bytes(),
             Protocol::Packets(queue) => queue.held_bytes(),
+            Protocol::Unix(unix) => unix.held_bytes(),
         }
     }
 
     pub(super) fn datagrams(&self) -> Option<&DatagramQueue> {
         match self {
             Protocol::Datagrams(queue) => Some(queue),
-            Protocol::Tcp(_) | Protocol::Packets(_) => None,
+            Protocol::Tcp(_) | Protocol::Packets(_) | Protocol::Unix(_) => None,
         }
     }
 
     pub(super) fn datagrams_mut(&mut self) -> Option<&mut DatagramQueue> {
         match self {
             Protocol::Datagrams(queue) => Some(queue),
-            Protocol::Tcp(_) | Protocol::Packets(_) => None,
+            Protocol::Tcp(_) | Protocol::Packets(_) | Protocol::Unix(_) => None,
         }
     }
 
@@ -98,6 +103,7 @@ impl Protocol {
             Protocol::Tcp(tcp) => tcp,
             Protocol::Datagrams(queue) => &**queue,
             Protocol::Packets(queue) => &**queue,
+            Protocol::Unix(unix) => &**unix,
         }
     }
 
@@ -106,6 +112,7 @@ impl Protocol {
             Protocol::Tcp(tcp) => tcp,
             Protocol::Datagrams(queue) => &mut **queue,
             Protocol::Packets(queue) => &mut **queue,
+            Protocol::Unix(unix) => &mut **unix,
         }
     }
 }
@@ -354,7 +361,7 @@ impl Socket {
             return self.present(flow.local_addr());
         }
         let any = match self.domain {
-            Domain::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            Domain::V4 | Domain::Unix => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             Domain::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         };
         match self.bound() {
@@ -367,13 +374,30 @@ impl Socket {
     pub(crate) fn local_name(&self) -> SockAddr {
         match &self.protocol {
             Protocol::Packets(packets) => packets.bound.into(),
+            Protocol::Unix(unix) => unix.name.clone().into(),
             _ => self.local_addr().into(),
         }
     }
 
-    /// Like [`peer_addr`](Socket::peer_addr), for any family.
-    pub(crate) fn peer_name(&self) -> Result<SockAddr> {
-        Ok(self.peer_addr()?.into())
+    /// SO_PEERCRED; `None` if the socket was never connected.
+    pub(crate) fn peer_credentials(&self) -> Result<Option<Credentials>> {
+        Ok(self.unix()?.peer_credentials)
+    }
+
+    /// The state of a Unix-domain socket. EOPNOTSUPP for another one.
+    pub(crate) fn unix(&self) -> Result<&UnixSocket> {
+        match &self.protocol {
+            Protocol::Unix(unix) => Ok(unix),
+            _ => Err(Error::NotSupported),
+        }
+    }
+
+    /// Like [`unix`](Socket::unix), to be changed.
+    pub(super) fn unix_mut(&mut self) -> Result<&mut UnixSocket> {
+        match &mut self.protocol {
+            Protocol::Unix(unix) => Ok(unix),
+            _ => Err(Error::NotSupported),
+        }
     }
 
     /// The address of the peer. ENOTCONN if there is none.

@@ -105,7 +105,7 @@ impl Host {
     /// The host's address of a family.
     pub fn addr(&self, domain: Domain) -> IpAddr {
         match domain {
-            Domain::V4 => self.v4.into(),
+            Domain::V4 | Domain::Unix => self.v4.into(),
             Domain::V6 => self.v6.into(),
         }
     }

@@ -32,7 +32,7 @@ fn stack() -> Stack {
 /// Addresses on the link; number 1 is the stack's.
 fn host(domain: Domain, number: u8) -> IpAddr {
     match domain {
-        Domain::V4 => [10, 0, 0, number].into(),
+        Domain::V4 | Domain::Unix => [10, 0, 0, number].into(),
         Domain::V6 => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()).into(),
     }
 }
@@ -43,7 +43,7 @@ fn addr(domain: Domain, number: u8, port: u16) -> SocketAddr {
 
 fn any(domain: Domain, port: u16) -> SocketAddr {
     match domain {
-        Domain::V4 => ([0; 4], port).into(),
+        Domain::V4 | Domain::Unix => ([0; 4], port).into(),
         Domain::V6 => (Ipv6Addr::UNSPECIFIED, port).into(),
     }
 }

@@ -34,7 +34,7 @@ fn stack(domain: Domain, kind: SocketKind) -> (Stack, Descriptor) {
 
 fn host(domain: Domain, number: u8) -> IpAddr {
     match domain {
-        Domain::V4 => [10, 0, 0, number].into(),
+        Domain::V4 | Domain::Unix => [10, 0, 0, number].into(),
         Domain::V6 => core::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()).into(),
     }
 }
@@ -53,8 +53,8 @@ fn sent(stack: &mut Stack, d: Descriptor, domain: Domain, data: &[u8]) -> Vec<u8
 /// An ICMP error from host 3 about a packet: "port unreachable", or "time exceeded".
 fn refuse(stack: &mut Stack, domain: Domain, is_hard: bool, about: &[u8]) {
     let (kind, code) = match (domain, is_hard) {
-        (Domain::V4, true) => (3, 3),
-        (Domain::V4, false) => (11, 0),
+        (Domain::V4 | Domain::Unix, true) => (3, 3),
+        (Domain::V4 | Domain::Unix, false) => (11, 0),
         (Domain::V6, true) => (1, 4),
         (Domain::V6, false) => (3, 0),
     };

@@ -246,7 +246,7 @@ fn an_echo_socket_says_and_is_told_as_much_as_one_of_udp() {
         stack.send_msg(NOW, d, request.into(), &meta).unwrap();
         let [packet] = &frames(&mut stack)[..] else { panic!("one packet") };
         let (class, hop_limit, header_len) = match domain {
-            Domain::V4 => (packet[1], packet[8], 20),
+            Domain::V4 | Domain::Unix => (packet[1], packet[8], 20),
             Domain::V6 => (packet[0] << 4 | packet[1] >> 4, packet[7], 40),
         };
         assert_eq!((class, hop_limit), (0xb9, 3));

@@ -67,6 +67,9 @@ pub enum SocketOption {
     Priority(u32),
     /// SO_MARK. It has no effect, because no route or filter depends on marks.
     Mark(u32),
+    /// SO_PASSCRED, of Unix-domain sockets: messages are received with the credentials of their
+    /// senders ([`UnixMessage::credentials`](crate::UnixMessage::credentials)).
+    PassCredentials(bool),
     /// SO_RCVLOWAT in bytes: a stream is readable when this many bytes are queued, or its end, or
     /// as many as its window allows. At least 1, and at most half of the receive buffer, or of what
     /// the buffer can grow to.
@@ -385,6 +388,8 @@ impl SocketOptions {
             SocketOption::SendTimeout(time) => self.send_timeout = time,
             SocketOption::Priority(priority) => self.priority = priority,
             SocketOption::Mark(mark) => self.mark = mark,
+            // The state of a Unix-domain socket holds it.
+            SocketOption::PassCredentials(_) => return Err(Error::NotSupported),
             SocketOption::ReceiveLowWater(bytes) => {
                 let most =
                     if self.auto_receive_buffer { config.tcp.max_buffer_bytes } else { self.receive_buffer };

@@ -72,7 +72,7 @@ impl RawSockets {
             }
             let (mut data, start) = match socket.domain {
                 Domain::V4 => (datagram.packet.clone(), 0),
-                Domain::V6 => (datagram.share_transport(), datagram.transport_at()),
+                Domain::V6 | Domain::Unix => (datagram.share_transport(), datagram.transport_at()),
             };
             let (domain, is_right) = (socket.domain, is_checksum_right(socket, datagram));
             if let Some(filter) = socket.options.filter.clone() {

@@ -43,7 +43,7 @@ fn with_socket(domain: Domain, protocol: u8) -> (Stack, Descriptor) {
 /// Addresses on the link; number 1 is the stack's.
 fn host(domain: Domain, number: u8) -> IpAddr {
     match domain {
-        Domain::V4 => [10, 0, 0, number].into(),
+        Domain::V4 | Domain::Unix => [10, 0, 0, number].into(),
         Domain::V6 => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()).into(),
     }
 }
@@ -54,7 +54,7 @@ fn addr(domain: Domain, number: u8, port: u16) -> SocketAddr {
 
 fn unspecified(domain: Domain) -> SocketAddr {
     match domain {
-        Domain::V4 => ([0; 4], 0).into(),
+        Domain::V4 | Domain::Unix => ([0; 4], 0).into(),
         Domain::V6 => (Ipv6Addr::UNSPECIFIED, 0).into(),
     }
 }

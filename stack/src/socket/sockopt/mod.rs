@@ -68,7 +68,10 @@ pub(crate) fn set(
     value: &[u8],
 ) -> Result<()> {
     let target = OptionTarget::new(env, id)?;
-    let level = level_of(&target, level).ok_or(Error::ProtocolNotAvailable)?;
+    let level = level_of(&target, level).ok_or(match target.socket.domain {
+        super::Domain::Unix => Error::NotSupported,
+        _ => Error::ProtocolNotAvailable,
+    })?;
     let row = level.row(number);
     if level.checks_length_first && !row.is_some_and(|row| matches!(row.set, Set::Bytes(_))) {
         (level.read_int)(value)?;
@@ -90,11 +93,11 @@ pub(crate) fn get(
     buf: &mut [u8],
 ) -> Result<usize> {
     let target = OptionTarget::new(env, id)?;
-    // Measured on Linux 6.18: a socket of IPv4 does not know that there are other levels.
-    let unknown = if target.socket.domain == super::Domain::V4 && level != socket::LEVEL.number {
-        Error::NotSupported
-    } else {
-        Error::ProtocolNotAvailable
+    // Measured on Linux 6.18: a socket of IPv4, or of the Unix domain, does not know that there are
+    // other levels.
+    let unknown = match target.socket.domain {
+        super::Domain::V4 | super::Domain::Unix if level != socket::LEVEL.number => Error::NotSupported,
+        _ => Error::ProtocolNotAvailable,
     };
     let level = level_of(&target, level).ok_or(unknown)?;
     match level.row(number).ok_or(Error::ProtocolNotAvailable)?.get {
@@ -107,8 +110,11 @@ pub(crate) fn get(
     }
 }
 
-/// A level, if the socket has options of it.
+/// A level, if the socket has options of it. A Unix-domain socket has those of SOL_SOCKET only.
 fn level_of(target: &OptionTarget<'_>, number: i32) -> Option<&'static Level> {
+    if target.socket.domain == super::Domain::Unix && number != socket::LEVEL.number {
+        return None;
+    }
     LEVELS.into_iter().find(|level| level.number == number && (level.applies)(target.socket))
 }
 

@@ -62,7 +62,7 @@ pub(super) fn raw_options<'a>(target: &OptionTarget<'a>) -> Result<&'a RawOption
 fn filter_bytes(target: &OptionTarget<'_>) -> Result<Vec<u8>> {
     let (is_icmp, words) = match target.socket.domain {
         Domain::V4 => (target.socket.kind == SocketKind::Raw(protocol::ICMP), 1),
-        Domain::V6 => (target.socket.kind == SocketKind::Raw(protocol::ICMPV6), 8),
+        Domain::V6 | Domain::Unix => (target.socket.kind == SocketKind::Raw(protocol::ICMPV6), 8),
     };
     if !is_icmp {
         return Err(Error::NotSupported);

@@ -5,11 +5,13 @@ use core::time::Duration;
 
 use super::row::{Change, Get, Level, OptionTarget, Row, Set, read_int, saturated, words};
 use crate::error::{Error, Result};
+use crate::socket::credentials::Credentials;
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::options::SocketOption;
 use crate::socket::packet::LinkHeader;
 use crate::socket::record::Protocol;
 use crate::socket::tcp::stream::TcpSocket;
+use crate::socket::unix::UnixSocket;
 
 pub(super) const LEVEL: Level = Level {
     number: 1,
@@ -73,6 +75,13 @@ const ROWS: &[Row] = &[
         |target| Ok(target.socket.options.reuse_port.into()),
     ),
     Row::int(
+        16,
+        "SO_PASSCRED",
+        |target, on| target.socket.unix().map(|_| Some(SocketOption::PassCredentials(on != 0))),
+        |target| Ok(target.socket.unix()?.passes_credentials.into()),
+    ),
+    Row::read_only(17, "SO_PEERCRED", Get::Bytes(|target, _| Ok(peer_credentials(target)))),
+    Row::int(
         18,
         "SO_RCVLOWAT",
         |_, bytes| Ok(Some(SocketOption::ReceiveLowWater(usize::try_from(bytes).unwrap_or(usize::MAX)))),
@@ -98,6 +107,7 @@ const ROWS: &[Row] = &[
                 (SocketKind::Packet(_), _) => AF_PACKET.into(),
                 (_, Domain::V4) => AF_INET.into(),
                 (_, Domain::V6) => AF_INET6.into(),
+                (_, Domain::Unix) => AF_UNIX.into(),
             })
         }),
     ),
@@ -130,6 +140,7 @@ const SEND_TIMEOUT: Row = Row::new(
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
+const AF_UNIX: u16 = 1;
 const AF_PACKET: u16 = 17;
 
 /// A buffer size. As on Linux a negative number is a very large one.
@@ -142,12 +153,14 @@ fn type_of(kind: SocketKind) -> i32 {
         SocketKind::Stream => 1,
         SocketKind::Datagram | SocketKind::Echo | SocketKind::Packet(LinkHeader::Cooked) => 2,
         SocketKind::Raw(_) | SocketKind::Packet(LinkHeader::Included) => 3,
+        SocketKind::SeqPacket => 5,
     }
 }
 
 /// The number of the protocol, as `socket` takes it.
 fn protocol_of(target: &OptionTarget<'_>) -> i32 {
     match (target.socket.kind, target.socket.domain) {
+        (_, Domain::Unix) | (SocketKind::SeqPacket, _) => 0,
         (SocketKind::Stream, _) => 6,
         (SocketKind::Datagram, _) => 17,
         (SocketKind::Echo, Domain::V4) => 1,
@@ -160,6 +173,14 @@ fn protocol_of(target: &OptionTarget<'_>) -> i32 {
 
 fn is_listener(target: &OptionTarget<'_>) -> bool {
     matches!(target.socket.protocol, Protocol::Tcp(TcpSocket::Listener(_)))
+        || target.socket.unix().is_ok_and(UnixSocket::is_listening)
+}
+
+/// `struct ucred`. As on Linux a socket without a peer of this host has process 0 of nobody.
+fn peer_credentials(target: &OptionTarget<'_>) -> Vec<u8> {
+    let nobody = Credentials { pid: 0, uid: u32::MAX, gid: u32::MAX };
+    let Credentials { pid, uid, gid } = target.socket.peer_credentials().ok().flatten().unwrap_or(nobody);
+    [pid, uid, gid].into_iter().flat_map(u32::to_ne_bytes).collect()
 }
 
 /// `struct linger`: whether it is on, and the time in seconds.

@@ -30,6 +30,9 @@ use crate::tcp::{Connection, State};
 
 impl ProtocolCalls for TcpSockets {
     fn new_socket(&self, domain: Domain, kind: SocketKind) -> Result<Socket> {
+        if kind != SocketKind::Stream {
+            return Err(Error::SocketTypeNotSupported);
+        }
         Ok(Socket::new(domain, kind, self.default_options.clone(), Protocol::Tcp(TcpSocket::Idle)))
     }
 

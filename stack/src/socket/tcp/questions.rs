@@ -41,11 +41,11 @@ pub(crate) fn complete_options(socket: &Socket, options: &mut SocketOptions) {
     }
 }
 
-/// SIOCATMARK. EOPNOTSUPP for datagrams.
+/// SIOCATMARK. EOPNOTSUPP for datagrams of IP.
 pub(crate) fn is_at_mark(socket: &Socket) -> Result<bool> {
     match &socket.protocol {
         Protocol::Tcp(TcpSocket::Stream(stream)) => Ok(stream.connection.is_at_mark()),
-        Protocol::Tcp(_) => Ok(false),
+        Protocol::Tcp(_) | Protocol::Unix(_) => Ok(false),
         _ => Err(Error::NotSupported),
     }
 }

@@ -280,7 +280,7 @@ impl SimNet {
         let Kind::Host(host) = &self.nodes[node.0].kind else { panic!("{node} is a router") };
         let attachment = host.attachments.first().expect("a host with a link");
         match domain {
-            Domain::V4 => attachment.v4.into(),
+            Domain::V4 | Domain::Unix => attachment.v4.into(),
             Domain::V6 => attachment.v6.into(),
         }
     }

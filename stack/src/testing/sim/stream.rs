@@ -475,7 +475,7 @@ impl Server {
 
     fn listen(&self, host: &mut OnHost<'_>) -> Result<Descriptor, Error> {
         let any: IpAddr = match self.domain {
-            Domain::V4 => Ipv4Addr::UNSPECIFIED.into(),
+            Domain::V4 | Domain::Unix => Ipv4Addr::UNSPECIFIED.into(),
             Domain::V6 => Ipv6Addr::UNSPECIFIED.into(),
         };
         let listener = host.stack.socket(self.domain, SocketKind::Stream)?;

@@ -1,0 +1,323 @@
+//! What a Unix-domain socket holds.
+
+use alloc::boxed::Box;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::mem;
+
+use bytes::Bytes;
+
+use crate::demux::FourTuple;
+use crate::error::{Error, Result};
+use crate::event::Readiness;
+use crate::id::{OwnerId, SocketId};
+use crate::socket::address::UnixAddr;
+use crate::socket::credentials::Credentials;
+use crate::socket::datagram_queue::{copy_into, copy_prefix};
+use crate::socket::info::{SocketInfo, SocketState};
+use crate::socket::kind::SocketKind;
+use crate::socket::options::SocketOptions;
+use crate::socket::state::ProtocolState;
+use crate::tcp::State;
+
+/// The state of a Unix-domain socket.
+#[derive(Debug)]
+pub(crate) struct UnixSocket {
+    pub(super) kind: SocketKind,
+    pub(super) stage: UnixStage,
+    pub(in crate::socket) name: UnixAddr,
+    /// Whether the name leads to this socket. An accepted one only shows its listener's name.
+    pub(super) owns_name: bool,
+    /// The other end of a connection, or the default destination. It may be gone.
+    pub(in crate::socket) peer: Option<SocketId>,
+    /// The name of the peer, for the time when the peer is gone.
+    pub(in crate::socket) peer_name: UnixAddr,
+    /// What waits to be received.
+    pub(super) queue: VecDeque<QueuedMessage>,
+    /// The bytes of data in `queue`.
+    pub(super) queued_len: usize,
+    /// What `queue` costs.
+    pub(super) queued_cost: usize,
+    /// What this socket has sent and its receivers have not received, as SO_SNDBUF limits it.
+    pub(super) outgoing_cost: usize,
+    /// A listener's connections that wait to be accepted.
+    pub(super) pending: VecDeque<SocketId>,
+    /// Sockets that found this one's queue full in a call, to be woken when it has room.
+    pub(super) stalled: BTreeSet<SocketId>,
+    /// The datagram sockets whose default destination this is.
+    pub(super) senders: BTreeSet<SocketId>,
+    /// Whether `senders` were told that the queue is full.
+    pub(super) is_full: bool,
+    /// Whether the queue of the peer takes no datagram from this socket.
+    pub(super) is_peer_full: bool,
+    pub(super) error: Option<Error>,
+    pub(super) is_read_shut: bool,
+    pub(super) is_write_shut: bool,
+    /// Those of the owner who called `listen`, for the sockets that connect.
+    pub(super) credentials: Credentials,
+    /// SO_PEERCRED.
+    pub(in crate::socket) peer_credentials: Option<Credentials>,
+    /// SO_PASSCRED.
+    pub(in crate::socket) passes_credentials: bool,
+    /// How many messages that wait to be received pass this socket on.
+    pub(super) in_flight: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UnixStage {
+    Idle,
+    Listening { backlog: usize },
+    Connected,
+}
+
+/// A message, or a piece of a stream: what one call has sent.
+#[derive(Debug)]
+pub(super) struct QueuedMessage {
+    pub(super) data: Bytes,
+    /// The sender, who may send more when the message is received.
+    pub(super) from: SocketId,
+    pub(super) credentials: Credentials,
+    pub(super) rights: Option<Box<PassedSockets>>,
+    pub(super) cost: usize,
+}
+
+/// The sockets whose descriptors a message passes on (SCM_RIGHTS). Each holds its socket, as a
+/// descriptor does.
+#[derive(Debug)]
+pub(super) struct PassedSockets {
+    pub(super) sockets: Vec<SocketId>,
+    /// The owner who sent them, and whose limit they count for.
+    pub(super) owner: OwnerId,
+}
+
+/// The cost of a message of this length: about Linux's `truesize`, exactly so for short messages
+/// and for most that are a page.
+pub(super) fn cost(len: usize) -> usize {
+    const HEAD: usize = 320;
+    const RECORD: usize = 256;
+    match len {
+        0..=3776 => (len + HEAD).next_power_of_two().max(512) + RECORD,
+        _ => len.next_multiple_of(256) + HEAD + RECORD,
+    }
+}
+
+impl UnixSocket {
+    pub(super) fn new(kind: SocketKind) -> UnixSocket {
+        UnixSocket {
+            kind,
+            stage: UnixStage::Idle,
+            name: UnixAddr::UNNAMED,
+            owns_name: false,
+            peer: None,
+            peer_name: UnixAddr::UNNAMED,
+            queue: VecDeque::new(),
+            queued_len: 0,
+            queued_cost: 0,
+            outgoing_cost: 0,
+            pending: VecDeque::new(),
+            stalled: BTreeSet::new(),
+            senders: BTreeSet::new(),
+            is_full: false,
+            is_peer_full: false,
+            error: None,
+            is_read_shut: false,
+            is_write_shut: false,
+            credentials: Credentials::default(),
+            peer_credentials: None,
+            passes_credentials: false,
+            in_flight: 0,
+        }
+    }
+
+    pub(super) fn is_connection_based(&self) -> bool {
+        self.kind != SocketKind::Datagram
+    }
+
+    pub(in crate::socket) fn is_listening(&self) -> bool {
+        matches!(self.stage, UnixStage::Listening { .. })
+    }
+
+    /// Whether SO_SNDBUF leaves room for another message.
+    pub(super) fn has_room_to_send(&self, options: &SocketOptions) -> bool {
+        self.outgoing_cost < options.send_buffer
+    }
+
+    pub(super) fn push(&mut self, message: QueuedMessage) {
+        self.queued_len += message.data.len();
+        self.queued_cost += message.cost;
+        self.queue.push_back(message);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<QueuedMessage> {
+        let message = self.queue.pop_front()?;
+        self.queued_len -= message.data.len();
+        self.queued_cost -= message.cost;
+        if self.queue.is_empty() {
+            self.queue = VecDeque::new();
+        }
+        Some(message)
+    }
+
+    /// Whether the peer gets ECONNRESET when this socket is closed. As on Linux a first message
+    /// without data does not count.
+    pub(super) fn has_unread(&self) -> bool {
+        self.queue.len() > 1 || self.queued_len > 0
+    }
+
+    /// Whether something waits; not so at the end of the stream. EAGAIN, the pending error, or an
+    /// error of the state.
+    pub(super) fn check_receiver(&mut self) -> Result<bool> {
+        let is_stream = self.kind == SocketKind::Stream;
+        if self.is_connection_based() && self.stage != UnixStage::Connected {
+            return Err(if is_stream { Error::InvalidArgument } else { Error::NotConnected });
+        }
+        let has_data = !self.queue.is_empty();
+        // A stream returns its data before its error.
+        if (!has_data || !is_stream)
+            && let Some(error) = self.error.take()
+        {
+            return Err(error);
+        }
+        match has_data {
+            true => Ok(true),
+            false if self.is_read_shut && self.is_connection_based() => Ok(false),
+            false => Err(Error::WouldBlock),
+        }
+    }
+
+    /// Copies what a receive would return. Returns the number of bytes that were copied, and the
+    /// length of the whole message.
+    pub(super) fn peek_into(&mut self, bufs: &mut [&mut [u8]]) -> Result<(usize, usize)> {
+        if !self.check_receiver()? {
+            return Ok((0, 0));
+        }
+        let first = self.queue.front().ok_or(Error::WouldBlock)?;
+        if self.kind != SocketKind::Stream {
+            return Ok((copy_into(&first.data, bufs), first.data.len()));
+        }
+        let mut to = Scatter::new(bufs);
+        for message in &self.queue {
+            if self.passes_credentials && message.credentials != first.credentials {
+                break;
+            }
+            to.copy(&message.data);
+            if to.is_full() || message.rights.is_some() {
+                break;
+            }
+        }
+        Ok((to.copied, to.copied))
+    }
+}
+
+/// Buffers that are filled one after another.
+pub(super) struct Scatter<'a, 'b> {
+    bufs: &'a mut [&'b mut [u8]],
+    /// The bytes of the first one that are filled.
+    filled: usize,
+    pub(super) copied: usize,
+}
+
+impl<'a, 'b> Scatter<'a, 'b> {
+    pub(super) fn new(bufs: &'a mut [&'b mut [u8]]) -> Self {
+        let mut new = Scatter { bufs, filled: 0, copied: 0 };
+        new.skip_full();
+        new
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bufs.is_empty()
+    }
+
+    /// Copies as much of `data` as fits, and returns how many bytes that was.
+    pub(super) fn copy(&mut self, data: &[u8]) -> usize {
+        let mut copied = 0;
+        while let Some(buf) = self.bufs.first_mut() {
+            let len = copy_prefix(&data[copied..], &mut buf[self.filled..]);
+            copied += len;
+            self.filled += len;
+            self.skip_full();
+            if copied == data.len() {
+                break;
+            }
+        }
+        self.copied += copied;
+        copied
+    }
+
+    fn skip_full(&mut self) {
+        while let Some(buf) = self.bufs.first()
+            && buf.len() == self.filled
+        {
+            self.bufs = &mut mem::take(&mut self.bufs)[1..];
+            self.filled = 0;
+        }
+    }
+}
+
+impl ProtocolState for UnixSocket {
+    /// As Linux's unix_poll and unix_dgram_poll.
+    fn readiness(&self, options: &SocketOptions) -> Readiness {
+        let was_never_connected = self.is_connection_based() && self.stage == UnixStage::Idle;
+        Readiness {
+            readable: !self.queue.is_empty() || !self.pending.is_empty() || self.is_read_shut,
+            // unix_writable.
+            writable: !self.is_listening()
+                && self.outgoing_cost * 4 <= options.send_buffer
+                && !self.is_peer_full,
+            peer_closed: self.is_read_shut,
+            hung_up: self.is_read_shut && self.is_write_shut || was_never_connected,
+            error: self.error.is_some(),
+            urgent: false,
+        }
+    }
+
+    fn flow(&self) -> Option<FourTuple> {
+        None
+    }
+
+    fn queued(&self) -> (usize, usize) {
+        // As on Linux, FIONREAD of datagrams is the length of the next one, and SIOCOUTQ counts
+        // what messages cost.
+        let received = match self.kind {
+            SocketKind::Datagram => self.queue.front().map_or(0, |message| message.data.len()),
+            _ => self.queued_len,
+        };
+        (received, self.outgoing_cost)
+    }
+
+    fn unread(&self) -> Result<usize> {
+        if self.is_listening() { Err(Error::InvalidArgument) } else { Ok(self.queued().0) }
+    }
+
+    fn describe(&self, _: bool, info: &mut SocketInfo) {
+        info.state = match self.stage {
+            UnixStage::Listening { .. } => SocketState::Tcp(State::Listen),
+            UnixStage::Connected => SocketState::Connected,
+            UnixStage::Idle if self.peer.is_some() => SocketState::Connected,
+            UnixStage::Idle if !self.name.is_unnamed() => SocketState::Bound,
+            UnixStage::Idle => SocketState::Unbound,
+        };
+        (info.receive_queue, info.send_queue) = match self.stage {
+            UnixStage::Listening { backlog } => (self.pending.len(), backlog),
+            _ => (self.queued_len, self.outgoing_cost),
+        };
+    }
+
+    fn take_error(&mut self) -> Option<Error> {
+        self.error.take()
+    }
+
+    fn peek(&mut self, buf: &mut [u8]) -> Result<usize> {
+        Ok(self.peek_into(&mut [buf])?.0)
+    }
+
+    fn held_bytes(&self) -> usize {
+        mem::size_of::<UnixSocket>()
+            + self.queued_cost
+            + (self.pending.len() + self.stalled.len() + self.senders.len()) * mem::size_of::<SocketId>()
+    }
+
+    fn is_over(&self) -> bool {
+        true
+    }
+}
