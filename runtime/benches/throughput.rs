@@ -1,7 +1,7 @@
 //! The throughput of two runtimes on one wire in memory: bytes a second in bulk, and round trips of
-//! one byte.
+//! one byte; and of Unix-domain sockets, beside those of the host.
 //!
-//! `cargo bench -p portolan-runtime [-- bulk | round_trips]`. The benchmark sets no limits: its
+//! `cargo bench -p portolan-runtime [-- bulk | round_trips | unix]`. The benchmark sets no limits: its
 //! figures are for comparing two builds on one machine.
 
 use std::io::{self, Read, Write};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use portolan::Config;
 use portolan_runtime::device::{MemoryDevice, memory_pair};
-use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream};
+use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream, UnixStream};
 
 const BULK_BYTES: usize = 1 << 30;
 const ROUND_TRIPS: u32 = 50_000;
@@ -24,6 +24,11 @@ fn main() -> io::Result<()> {
     }
     if is_wanted("round_trips") {
         round_trips(&server, &client)?;
+    }
+    if is_wanted("unix") {
+        unix("unix", UnixStream::pair(&server)?)?;
+        #[cfg(unix)]
+        unix("unix, of the host", std::os::unix::net::UnixStream::pair()?)?;
     }
     Ok(())
 }
@@ -66,6 +71,28 @@ fn bulk(server: &Runtime, client: &Runtime) -> io::Result<()> {
         received as u64 / reads
     );
     println!("sender: {:?}\nreceiver: {:?}", client.handle().stats(), server.handle().stats());
+    Ok(())
+}
+
+/// One thread writes 16 KiB at a time, another reads as much.
+fn unix<S: Read + Write + Send + 'static>(name: &str, (mut near, mut far): (S, S)) -> io::Result<()> {
+    let start = Instant::now();
+    let writing = std::thread::spawn(move || -> io::Result<()> {
+        let chunk = vec![0x5a; 16 << 10];
+        for _ in 0..BULK_BYTES / chunk.len() {
+            near.write_all(&chunk)?;
+        }
+        Ok(())
+    });
+    let mut buf = vec![0; 16 << 10];
+    let mut received = 0;
+    while received < BULK_BYTES {
+        received += far.read(&mut buf)?;
+    }
+    let elapsed = start.elapsed();
+    writing.join().expect("the writer does not panic")?;
+    let gbit = received as f64 * 8.0 / elapsed.as_secs_f64() / 1e9;
+    println!("{name}: {} MiB in {elapsed:.2?}: {gbit:.2} Gbit/s", received >> 20);
     Ok(())
 }
 

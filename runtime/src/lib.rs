@@ -11,6 +11,7 @@
 //! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
 //! | `listening` | a listener on all stacks of a runtime |
 //! | `tcp`, `udp`, `echo`, `raw`, `packet` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`], [`PacketSocket`] |
+//! | `unix` | [`UnixListener`], [`UnixStream`], [`UnixDatagram`]: communication inside one host |
 //! | `poller` | [`Poller`]: waits for many sockets at once |
 //! | [`device`] | devices: the trait, a pair in memory, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
@@ -65,6 +66,7 @@ mod socket;
 mod sync;
 mod tcp;
 mod udp;
+mod unix;
 
 pub use builder::Builder;
 pub use clock::Clock;
@@ -80,6 +82,7 @@ pub use runtime::Runtime;
 pub use sync::model;
 pub use tcp::{Incoming, IntoIncoming, Keepalive, TcpListener, TcpStream};
 pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixIncoming, UnixListener, UnixStream};
 
 /// The example of the README.
 #[cfg(doctest)]

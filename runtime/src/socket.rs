@@ -4,6 +4,7 @@ mod address_error;
 mod datagrams;
 mod packets;
 mod stream;
+mod unix;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -200,9 +201,15 @@ impl Socket {
     }
 
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        let (socket, peer) = self.accept_named()?;
+        Ok((socket, ip_of(peer).map_err(to_io_error)?))
+    }
+
+    /// Like [`accept`](Socket::accept), for a listener of any family.
+    fn accept_named(&self) -> io::Result<(Socket, SockAddr)> {
         let (descriptor, id, peer) = self.call_blocking(Direction::Read, |core, _| {
             let (descriptor, peer) = core.owner_of(self.descriptor)?.accept(self.descriptor)?;
-            Ok((descriptor, register(core, descriptor)?, ip_of(peer)?))
+            Ok((descriptor, register(core, descriptor)?, peer))
         })?;
         Ok((Socket::of(self.stacks.clone(), self.stack, descriptor, id), peer))
     }

@@ -1,0 +1,98 @@
+//! The calls of Unix-domain sockets.
+
+use std::io;
+
+use portolan::{Domain, SocketKind, UnixAddr, UnixMessage};
+
+use crate::engine::locks::to_io_error;
+use crate::engine::waiters::Direction;
+use crate::handle::Handle;
+use crate::socket::{Socket, register};
+
+/// The stack that all Unix-domain sockets are on, because only sockets of one stack find each
+/// other.
+const UNIX_STACK: u16 = 0;
+
+impl Socket {
+    /// Makes a Unix-domain socket of the handle's owner.
+    pub(crate) fn new_unix(handle: &Handle, kind: SocketKind) -> io::Result<Socket> {
+        Socket::new(handle, UNIX_STACK, Domain::Unix, kind, &[])
+    }
+
+    /// Makes two that are connected with each other.
+    pub(crate) fn unix_pair(handle: &Handle, kind: SocketKind) -> io::Result<[Socket; 2]> {
+        let owner = handle.owner_on(UNIX_STACK);
+        let pair = handle.stacks.at(UNIX_STACK).call(|core, _, _| {
+            let [first, second] = core.owner(owner)?.socket_pair(Domain::Unix, kind)?;
+            Ok([(first, register(core, first)?), (second, register(core, second)?)])
+        })?;
+        let pair = pair.map_err(to_io_error)?;
+        Ok(pair.map(|(d, id)| Socket::of(handle.stacks.clone(), UNIX_STACK, d, id)))
+    }
+
+    pub(crate) fn bind_unix(&self, name: &UnixAddr) -> io::Result<()> {
+        self.call(|stack, _, d| stack.bind(d, name.clone())).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => io::Error::new(
+                io::ErrorKind::AddrInUse,
+                format!("{name} is in use by another socket of this stack, or was not unlinked; see Handle::unlink"),
+            ),
+            _ => error,
+        })
+    }
+
+    /// Connects. Waits while the backlog of the listener is full.
+    pub(crate) fn connect_unix(&self, name: &UnixAddr) -> io::Result<()> {
+        self.call_blocking(Direction::Write, |core, now| {
+            core.owner_of(self.descriptor)?.connect(now, self.descriptor, name.clone())
+        })
+    }
+
+    pub(crate) fn accept_unix(&self) -> io::Result<(Socket, UnixAddr)> {
+        let (socket, peer) = self.accept_named()?;
+        Ok((socket, peer.unix().cloned().unwrap_or(UnixAddr::UNNAMED)))
+    }
+
+    /// Receives a message, and the name of its sender. A socket that may wait returns nothing when
+    /// reading was shut down and no message is queued, as on Linux.
+    pub(crate) fn recv_unix(&self, buf: &mut [u8]) -> io::Result<(usize, UnixAddr)> {
+        let d = self.descriptor;
+        self.call_blocking(Direction::Read, |core, now| {
+            let mut owner = core.owner_of(d)?;
+            match owner.recv_unix(now, d, buf, 0) {
+                Ok(UnixMessage { len, from, .. }) => Ok((len, from)),
+                Err(portolan::Error::WouldBlock)
+                    if !self.is_nonblocking() && owner.readiness(d)?.peer_closed =>
+                {
+                    Ok((0, UnixAddr::UNNAMED))
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    pub(crate) fn send_to_unix(&self, data: &[u8], name: &UnixAddr) -> io::Result<usize> {
+        self.call_blocking(Direction::Write, |core, now| {
+            core.owner_of(self.descriptor)?.send_to(now, self.descriptor, data, name.clone())
+        })
+    }
+
+    pub(crate) fn local_unix(&self) -> io::Result<UnixAddr> {
+        let name = self.call(|stack, _, d| stack.local_name(d))?;
+        Ok(name.unix().cloned().unwrap_or(UnixAddr::UNNAMED))
+    }
+
+    pub(crate) fn peer_unix(&self) -> io::Result<UnixAddr> {
+        let name = self.call(|stack, _, d| stack.peer_name(d))?;
+        Ok(name.unix().cloned().unwrap_or(UnixAddr::UNNAMED))
+    }
+}
+
+impl Handle {
+    /// Removes a path of a Unix-domain socket, so that another socket can be bound to it. A socket
+    /// that is bound to it continues, but nobody finds it any more. Paths are the stack's, and have
+    /// nothing to do with files of the host.
+    pub fn unlink(&self, path: impl AsRef<[u8]>) -> io::Result<()> {
+        let path = UnixAddr::path(path).map_err(to_io_error)?;
+        self.stacks.at(UNIX_STACK).call(|core, _, _| core.stack.unlink(&path))?.map_err(to_io_error)
+    }
+}

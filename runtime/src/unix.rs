@@ -1,0 +1,440 @@
+//! Unix-domain sockets, modelled on `std::os::unix::net`.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::iter::FusedIterator;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portolan::{Credentials, SocketKind, SocketOption, UnixAddr};
+
+use crate::handle::Handle;
+use crate::policy::BACKLOG;
+use crate::poller::sealed::{HasSockets, SocketsOf};
+use crate::socket::Socket;
+
+/// The name of a path. `InvalidInput` if it is empty, too long or has a NUL.
+fn path_name(path: impl AsRef<[u8]>) -> io::Result<UnixAddr> {
+    Ok(UnixAddr::path(path)?)
+}
+
+/// A Unix-domain socket that accepts connections, modelled on `std::os::unix::net::UnixListener`.
+///
+/// Unix-domain sockets connect the programs and [owners](crate::Owner) of one runtime: nothing that
+/// they send leaves the stack. Paths are names in the stack, not files of the host. In a runtime
+/// with several stacks they are all on the first.
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// use portolan_runtime::device::memory_pair;
+/// use portolan_runtime::{Builder, UnixListener, UnixStream};
+///
+/// let (device, _other_end) = memory_pair()?;
+/// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+///
+/// let listener = UnixListener::bind(&runtime, "/run/server")?;
+/// let mut near = UnixStream::connect(&runtime, "/run/server")?;
+/// let (mut far, _) = listener.accept()?;
+/// near.write_all(b"hello")?;
+/// drop(near);
+/// let mut words = String::new();
+/// far.read_to_string(&mut words)?;
+/// assert_eq!(words, "hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct UnixListener {
+    socket: Arc<Socket>,
+}
+
+impl UnixListener {
+    /// Listens on a path, which stays when the listener is dropped, until it is
+    /// [unlinked](Handle::unlink).
+    pub fn bind(handle: &impl AsRef<Handle>, path: impl AsRef<[u8]>) -> io::Result<UnixListener> {
+        UnixListener::bind_addr(handle, &path_name(path)?)
+    }
+
+    /// Like [`bind`](UnixListener::bind), for any name. Without one the stack chooses an abstract
+    /// name.
+    pub fn bind_addr(handle: &impl AsRef<Handle>, name: &UnixAddr) -> io::Result<UnixListener> {
+        let socket = Socket::new_unix(handle.as_ref(), SocketKind::Stream)?;
+        socket.bind_unix(name)?;
+        socket.call(|stack, _, d| stack.listen(d, BACKLOG))?;
+        Ok(UnixListener { socket: Arc::new(socket) })
+    }
+
+    /// Waits for the next connection. Returns it and the name of its peer.
+    pub fn accept(&self) -> io::Result<(UnixStream, UnixAddr)> {
+        let (socket, peer) = self.socket.accept_unix()?;
+        Ok((UnixStream { socket: Arc::new(socket) }, peer))
+    }
+
+    /// Returns an endless iterator over the connections that are accepted.
+    pub fn incoming(&self) -> UnixIncoming<'_> {
+        UnixIncoming { listener: self }
+    }
+
+    /// Returns the name that the listener listens on.
+    pub fn local_addr(&self) -> io::Result<UnixAddr> {
+        self.socket.local_unix()
+    }
+
+    /// Returns another handle to the same socket.
+    pub fn try_clone(&self) -> io::Result<UnixListener> {
+        Ok(UnixListener { socket: self.socket.clone() })
+    }
+
+    /// Sets whether `accept` returns `WouldBlock` instead of waiting.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Takes the pending error (SO_ERROR).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+
+    /// Stops listening, for all clones. Threads in `accept` get EBADF, and the peers of connections
+    /// that wait to be accepted get ECONNRESET.
+    pub fn close(&self) -> io::Result<()> {
+        self.socket.close()
+    }
+
+    /// Sets any option.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.socket.set_option(option)
+    }
+}
+
+impl HasSockets for UnixListener {
+    fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf::from(&*self.socket)
+    }
+}
+
+/// The iterator of [`UnixListener::incoming`].
+#[derive(Debug)]
+pub struct UnixIncoming<'a> {
+    listener: &'a UnixListener,
+}
+
+impl Iterator for UnixIncoming<'_> {
+    type Item = io::Result<UnixStream>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.listener.accept().map(|(stream, _)| stream))
+    }
+}
+
+impl FusedIterator for UnixIncoming<'_> {}
+
+/// A connection inside one host, modelled on `std::os::unix::net::UnixStream`.
+///
+/// `&UnixStream` reads and writes, too, so two threads can use both directions at once. When the
+/// last clone is dropped the connection is closed. The peer can still read what was written before.
+#[derive(Debug)]
+pub struct UnixStream {
+    socket: Arc<Socket>,
+}
+
+impl UnixStream {
+    /// Connects to the listener with this path. Waits while its backlog is full.
+    pub fn connect(handle: &impl AsRef<Handle>, path: impl AsRef<[u8]>) -> io::Result<UnixStream> {
+        UnixStream::connect_addr(handle, &path_name(path)?)
+    }
+
+    /// Like [`connect`](UnixStream::connect), for any name.
+    pub fn connect_addr(handle: &impl AsRef<Handle>, name: &UnixAddr) -> io::Result<UnixStream> {
+        let socket = Socket::new_unix(handle.as_ref(), SocketKind::Stream)?;
+        socket.connect_unix(name)?;
+        Ok(UnixStream { socket: Arc::new(socket) })
+    }
+
+    /// Makes both ends of a connection without names (`socketpair`).
+    pub fn pair(handle: &impl AsRef<Handle>) -> io::Result<(UnixStream, UnixStream)> {
+        let pair = Socket::unix_pair(handle.as_ref(), SocketKind::Stream)?;
+        let [near, far] = pair.map(|socket| UnixStream { socket: Arc::new(socket) });
+        Ok((near, far))
+    }
+
+    /// Returns the name of the peer.
+    pub fn peer_addr(&self) -> io::Result<UnixAddr> {
+        self.socket.peer_unix()
+    }
+
+    /// Returns the name of this end.
+    pub fn local_addr(&self) -> io::Result<UnixAddr> {
+        self.socket.local_unix()
+    }
+
+    /// SO_PEERCRED: the credentials of the peer's owner when it called `connect` or `listen`, or
+    /// made the pair.
+    pub fn peer_cred(&self) -> io::Result<Credentials> {
+        Ok(self.socket.call(|stack, _, d| stack.peer_credentials(d))?.unwrap_or_default())
+    }
+
+    /// Ends one half of the connection, or both. Threads that wait in `read` or `write` are woken.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.shutdown(how)
+    }
+
+    /// Returns another handle to the same connection.
+    pub fn try_clone(&self) -> io::Result<UnixStream> {
+        Ok(UnixStream { socket: self.socket.clone() })
+    }
+
+    /// Sets how long `read` waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)
+    }
+
+    /// Sets how long `write` waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_write_timeout(timeout)
+    }
+
+    /// Returns what [`set_read_timeout`](UnixStream::set_read_timeout) set.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.read_timeout())
+    }
+
+    /// Returns what [`set_write_timeout`](UnixStream::set_write_timeout) set.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.write_timeout())
+    }
+
+    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Reads data and leaves it in the receive queue.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.peek(buf)
+    }
+
+    /// Reads without a copy: waits, and takes the next piece of what was written, at most `max`
+    /// bytes. An empty slice is the end of the stream.
+    pub fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
+        self.socket.recv_bytes(max)
+    }
+
+    /// Writes without a copy: the reader gets the same bytes. Waits until all of them are taken, as
+    /// [`TcpStream::send_bytes`](crate::TcpStream::send_bytes) does.
+    pub fn send_bytes(&self, bytes: Bytes) -> io::Result<usize> {
+        self.socket.write_bytes(bytes)
+    }
+
+    /// Takes the pending error (SO_ERROR).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+
+    /// Sets any option.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.socket.set_option(option)
+    }
+}
+
+impl Read for &UnixStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        self.socket.read_vectored(bufs)
+    }
+}
+
+impl Write for &UnixStream {
+    /// Takes at most 128 KiB at once; `write_all` repeats the call.
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.socket.write_stream(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.socket.write_slices(bufs)
+    }
+
+    /// Does nothing, because written data is not buffered here.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for UnixStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+impl Write for UnixStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl HasSockets for UnixStream {
+    fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf::from(&*self.socket)
+    }
+}
+
+/// A datagram socket inside one host, modelled on `std::os::unix::net::UnixDatagram`. Datagrams are
+/// neither lost nor reordered: a sender waits while the receiver's queue is full.
+#[derive(Debug)]
+pub struct UnixDatagram {
+    socket: Arc<Socket>,
+}
+
+impl UnixDatagram {
+    /// Makes a socket with a path, which stays when the socket is dropped, until it is
+    /// [unlinked](Handle::unlink).
+    pub fn bind(handle: &impl AsRef<Handle>, path: impl AsRef<[u8]>) -> io::Result<UnixDatagram> {
+        UnixDatagram::bind_addr(handle, &path_name(path)?)
+    }
+
+    /// Like [`bind`](UnixDatagram::bind), for any name. Without one the stack chooses an abstract
+    /// name.
+    pub fn bind_addr(handle: &impl AsRef<Handle>, name: &UnixAddr) -> io::Result<UnixDatagram> {
+        let new = UnixDatagram::unbound(handle)?;
+        new.socket.bind_unix(name)?;
+        Ok(new)
+    }
+
+    /// Makes a socket without a name, which can send.
+    pub fn unbound(handle: &impl AsRef<Handle>) -> io::Result<UnixDatagram> {
+        let socket = Socket::new_unix(handle.as_ref(), SocketKind::Datagram)?;
+        Ok(UnixDatagram { socket: Arc::new(socket) })
+    }
+
+    /// Makes two sockets without names that send to each other (`socketpair`).
+    pub fn pair(handle: &impl AsRef<Handle>) -> io::Result<(UnixDatagram, UnixDatagram)> {
+        let pair = Socket::unix_pair(handle.as_ref(), SocketKind::Datagram)?;
+        let [near, far] = pair.map(|socket| UnixDatagram { socket: Arc::new(socket) });
+        Ok((near, far))
+    }
+
+    /// Sets the peer: `send` sends to it, and only its datagrams are received.
+    pub fn connect(&self, path: impl AsRef<[u8]>) -> io::Result<()> {
+        self.connect_addr(&path_name(path)?)
+    }
+
+    /// Like [`connect`](UnixDatagram::connect), for any name.
+    pub fn connect_addr(&self, name: &UnixAddr) -> io::Result<()> {
+        self.socket.connect_unix(name)
+    }
+
+    /// Sends a datagram to a path. Waits while the receiver's queue is full.
+    pub fn send_to(&self, data: &[u8], path: impl AsRef<[u8]>) -> io::Result<usize> {
+        self.send_to_addr(data, &path_name(path)?)
+    }
+
+    /// Like [`send_to`](UnixDatagram::send_to), for any name.
+    pub fn send_to_addr(&self, data: &[u8], name: &UnixAddr) -> io::Result<usize> {
+        self.socket.send_to_unix(data, name)
+    }
+
+    /// Sends a datagram to the peer. Waits while its queue is full.
+    pub fn send(&self, data: &[u8]) -> io::Result<usize> {
+        self.socket.write(data)
+    }
+
+    /// Waits for a datagram. Returns its length and the name of its sender; the part that does not
+    /// fit into the buffer is lost.
+    pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, UnixAddr)> {
+        self.socket.recv_unix(buf)
+    }
+
+    /// Like [`recv_from`](UnixDatagram::recv_from), without the name.
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.recv_unix(buf).map(|(len, _)| len)
+    }
+
+    /// Like [`recv`](UnixDatagram::recv), but leaves the datagram in the queue.
+    pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.socket.peek(buf)
+    }
+
+    /// Returns the name of the peer.
+    pub fn peer_addr(&self) -> io::Result<UnixAddr> {
+        self.socket.peer_unix()
+    }
+
+    /// Returns the name of this end.
+    pub fn local_addr(&self) -> io::Result<UnixAddr> {
+        self.socket.local_unix()
+    }
+
+    /// Ends receiving, sending, or both. Threads that wait are woken.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        self.socket.shutdown(how)
+    }
+
+    /// Returns another handle to the same socket.
+    pub fn try_clone(&self) -> io::Result<UnixDatagram> {
+        Ok(UnixDatagram { socket: self.socket.clone() })
+    }
+
+    /// Sets how long receiving waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_read_timeout(timeout)
+    }
+
+    /// Sets how long sending waits before it returns `WouldBlock`; with `None` it waits for ever.
+    /// All clones share this setting.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.socket.set_write_timeout(timeout)
+    }
+
+    /// Returns what [`set_read_timeout`](UnixDatagram::set_read_timeout) set.
+    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.read_timeout())
+    }
+
+    /// Returns what [`set_write_timeout`](UnixDatagram::set_write_timeout) set.
+    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
+        Ok(self.socket.write_timeout())
+    }
+
+    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.socket.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Takes the pending error (SO_ERROR).
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.take_error()
+    }
+
+    /// Sets any option.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.socket.set_option(option)
+    }
+}
+
+impl HasSockets for UnixDatagram {
+    fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf::from(&*self.socket)
+    }
+}
