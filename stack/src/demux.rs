@@ -23,7 +23,8 @@ impl Endpoint {
 }
 
 /// A connection: the pair of socket addresses. `scope` (an interface's scope id) distinguishes
-/// links, because the same link-local addresses may exist on several; it is 0 for other addresses.
+/// links, because the same link-local addresses may exist on several. It is also set for a socket
+/// that is bound to a device, and otherwise 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FourTuple {
     pub(crate) local: Endpoint,
@@ -130,6 +131,22 @@ impl BoundAddr {
         let any = if dst.is_ipv4() { BoundAddr::AnyV4 } else { BoundAddr::AnyV6 };
         [BoundAddr::One(dst), any, BoundAddr::AnyDual]
     }
+
+    /// Like [`candidates`](BoundAddr::candidates), with the devices: sockets that are bound to
+    /// this one come first (Linux's `compute_score`).
+    fn candidates_on(dst: IpAddr, device: u16) -> [(BoundAddr, u16); 6] {
+        let [one, any, dual] = BoundAddr::candidates(dst);
+        [(one, device), (one, 0), (any, device), (dual, device), (any, 0), (dual, 0)]
+    }
+}
+
+/// What a socket is bound to: the key of [`BoundTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct BoundKey {
+    pub(crate) addr: BoundAddr,
+    pub(crate) port: u16,
+    /// The scope id of the interface that it is bound to; 0 for none.
+    pub(crate) device: u16,
 }
 
 /// Sockets that share a bound address and port (SO_REUSEPORT, or SO_REUSEADDR with UDP), in the
@@ -164,10 +181,10 @@ impl<Id: Copy> Group<Id> {
     }
 }
 
-/// Sockets by bound address and port.
+/// Sockets by bound address, port and device.
 #[derive(Debug)]
 pub(crate) struct BoundTable<Id> {
-    groups: HashMap<(BoundAddr, u16), Group<Id>>,
+    groups: HashMap<BoundKey, Group<Id>>,
     /// The number of groups bound to one address. If it is zero, one look-up is saved.
     ones: usize,
     flow_key: Keyed,
@@ -178,51 +195,74 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
         BoundTable { groups: hash_map(rng), ones: 0, flow_key: Keyed::new(rng) }
     }
 
-    pub(crate) fn insert(&mut self, addr: BoundAddr, port: u16, id: Id, reuse_port: bool) {
-        let group = self.groups.entry((addr, port)).or_insert_with(|| {
-            self.ones += usize::from(matches!(addr, BoundAddr::One(_)));
+    pub(crate) fn insert(&mut self, key: BoundKey, id: Id, reuse_port: bool) {
+        let group = self.groups.entry(key).or_insert_with(|| {
+            self.ones += usize::from(matches!(key.addr, BoundAddr::One(_)));
             Group { members: SmallVec::new(), sharing: 0 }
         });
         group.members.push(Member { id, reuse_port });
         group.sharing += usize::from(reuse_port);
     }
 
-    /// The number of sockets that share this address and port.
-    pub(crate) fn count(&self, addr: BoundAddr, port: u16) -> usize {
-        self.groups.get(&(addr, port)).map_or(0, |group| group.members.len())
+    /// The number of sockets that share this address, port and device.
+    pub(crate) fn count(&self, key: BoundKey) -> usize {
+        self.groups.get(&key).map_or(0, |group| group.members.len())
     }
 
-    pub(crate) fn remove(&mut self, addr: BoundAddr, port: u16, id: Id) {
-        if let Some(group) = self.groups.get_mut(&(addr, port)) {
+    pub(crate) fn remove(&mut self, key: BoundKey, id: Id) {
+        if let Some(group) = self.groups.get_mut(&key) {
             let Group { members, sharing } = group;
             members.retain(|member| {
                 *sharing -= usize::from(member.id == id && member.reuse_port);
                 member.id != id
             });
             if group.members.is_empty() {
-                self.groups.remove(&(addr, port));
-                self.ones -= usize::from(matches!(addr, BoundAddr::One(_)));
+                self.groups.remove(&key);
+                self.ones -= usize::from(matches!(key.addr, BoundAddr::One(_)));
             }
         }
     }
 
-    /// The socket for a packet of this flow. In a group with SO_REUSEPORT a flow always goes to the
-    /// same socket.
+    /// The socket for a packet of this flow, and the device that it is bound to. In a group with
+    /// SO_REUSEPORT a flow always goes to the same socket. Sockets that are bound to a device are
+    /// found if it is the scope of the flow.
+    #[inline]
     pub(crate) fn find(&self, flow: &FourTuple) -> Option<Id> {
+        if flow.scope != 0 {
+            return self.find_on(flow).map(|(id, _)| id);
+        }
         let group = self.candidates(flow.local.addr, flow.local.port).next()?;
         group.pick(|| self.flow_key.hash_one(flow))
     }
 
-    /// All sockets for a broadcast or multicast packet to `dst`.
-    pub(crate) fn all(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = Id> + '_ {
-        self.candidates(dst, port).flat_map(|group| group.members.iter().map(|member| member.id))
+    /// Like [`find`](BoundTable::find), also returns the device that the socket is bound to.
+    pub(crate) fn find_on(&self, flow: &FourTuple) -> Option<(Id, u16)> {
+        let (device, group) = self.candidates_on(flow.local.addr, flow.local.port, flow.scope).next()?;
+        Some((group.pick(|| self.flow_key.hash_one(flow))?, device))
     }
 
-    /// The groups that a packet to `dst` could be for, the most specific first.
+    /// All sockets for a broadcast packet to `dst` that came in through this device.
+    pub(crate) fn all(&self, dst: IpAddr, port: u16, device: u16) -> impl Iterator<Item = Id> + '_ {
+        let groups = self.candidates_on(dst, port, device);
+        groups.flat_map(|(_, group)| group.members.iter().map(|member| member.id))
+    }
+
+    /// The groups without a device that a packet to `dst` could be for, the most specific first.
     fn candidates(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = &Group<Id>> {
         let skipped = usize::from(self.ones == 0);
         let addrs = BoundAddr::candidates(dst).into_iter().skip(skipped);
-        addrs.filter_map(move |addr| self.groups.get(&(addr, port)))
+        addrs.filter_map(move |addr| self.groups.get(&BoundKey { addr, port, device: 0 }))
+    }
+
+    /// The groups that a packet to `dst` through this device could be for, and the devices that
+    /// they are bound to.
+    fn candidates_on(&self, dst: IpAddr, port: u16, device: u16) -> impl Iterator<Item = (u16, &Group<Id>)> {
+        let keys = BoundAddr::candidates_on(dst, device).into_iter();
+        // Without a device each key would come twice.
+        let keys = keys.enumerate().filter(move |(at, _)| device != 0 || !matches!(at, 0 | 2 | 3));
+        keys.filter_map(move |(_, (addr, device))| {
+            Some((device, self.groups.get(&BoundKey { addr, port, device })?))
+        })
     }
 }
 
@@ -239,6 +279,10 @@ mod tests {
         }
     }
 
+    fn key(addr: BoundAddr, port: u16) -> BoundKey {
+        BoundKey { addr, port, device: 0 }
+    }
+
     fn table() -> BoundTable<u32> {
         BoundTable::new(&mut Rng::new([1; 32]))
     }
@@ -246,26 +290,43 @@ mod tests {
     #[test]
     fn the_most_specific_binding_wins() {
         let mut t = table();
-        t.insert(BoundAddr::AnyDual, 80, 1, false);
-        t.insert(BoundAddr::AnyV4, 80, 2, false);
-        t.insert(BoundAddr::One("10.0.0.2".parse().unwrap()), 80, 3, false);
+        t.insert(key(BoundAddr::AnyDual, 80), 1, false);
+        t.insert(key(BoundAddr::AnyV4, 80), 2, false);
+        t.insert(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 3, false);
         assert_eq!(t.find(&tuple("10.0.0.2:80", "10.0.0.1:5")), Some(3));
         assert_eq!(t.find(&tuple("10.0.0.9:80", "10.0.0.1:5")), Some(2));
         assert_eq!(t.find(&tuple("[fd00::2]:80", "[fd00::1]:5")), Some(1));
-        t.remove(BoundAddr::AnyV4, 80, 2);
+        t.remove(key(BoundAddr::AnyV4, 80), 2);
         assert_eq!(t.find(&tuple("10.0.0.9:80", "10.0.0.1:5")), Some(1));
-        t.remove(BoundAddr::One("10.0.0.2".parse().unwrap()), 80, 3);
+        t.remove(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 3);
         assert_eq!(t.find(&tuple("10.0.0.2:80", "10.0.0.1:5")), Some(1));
-        t.insert(BoundAddr::One("10.0.0.2".parse().unwrap()), 80, 4, false);
+        t.insert(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 4, false);
         assert_eq!(t.find(&tuple("10.0.0.2:80", "10.0.0.1:5")), Some(4));
         assert_eq!(t.find(&tuple("10.0.0.9:81", "10.0.0.1:5")), None);
+    }
+
+    /// Measured on Linux 6.18.
+    #[test]
+    fn a_device_counts_more_than_a_family_and_less_than_an_address() {
+        let mut t = table();
+        let on = |scope: u16| FourTuple { scope, ..tuple("10.0.0.2:80", "10.0.0.1:5") };
+        t.insert(key(BoundAddr::AnyV4, 80), 1, false);
+        t.insert(BoundKey { device: 7, ..key(BoundAddr::AnyDual, 80) }, 2, false);
+        assert_eq!((t.find(&on(7)), t.find(&on(8)), t.find(&on(0))), (Some(2), Some(1), Some(1)));
+        assert_eq!((t.find_on(&on(7)), t.find_on(&on(8))), (Some((2, 7)), Some((1, 0))));
+        t.insert(BoundKey { device: 7, ..key(BoundAddr::AnyV4, 80) }, 3, false);
+        assert_eq!(t.find(&on(7)), Some(3));
+        t.insert(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 4, false);
+        assert_eq!((t.find(&on(7)), t.find(&on(0))), (Some(4), Some(4)));
+        let all = |device| std::vec::Vec::from_iter(t.all("10.0.0.2".parse().unwrap(), 80, device));
+        assert_eq!((all(7), all(8), all(0)), ([4, 3, 2, 1].into(), [4, 1].into(), [4, 1].into()));
     }
 
     #[test]
     fn flows_are_spread_over_a_reuse_port_group_and_stick() {
         let mut t = table();
         for id in 0..4 {
-            t.insert(BoundAddr::AnyV4, 53, id, true);
+            t.insert(key(BoundAddr::AnyV4, 53), id, true);
         }
         let mut seen = [0; 4];
         for port in 1..=400 {
@@ -297,11 +358,11 @@ mod tests {
                 std::vec::Vec::from_iter(ids)
             };
             for (id, &reuse_port) in (0..).zip(members) {
-                t.insert(BoundAddr::AnyV4, 53, id, reuse_port);
+                t.insert(key(BoundAddr::AnyV4, 53), id, reuse_port);
             }
             assert_eq!(used(&t), expected, "{members:?}");
             if members == [true, true, false] {
-                t.remove(BoundAddr::AnyV4, 53, 2);
+                t.remove(key(BoundAddr::AnyV4, 53), 2);
                 assert_eq!(used(&t), [0, 1], "when the one without it has left");
             }
         }

@@ -12,6 +12,8 @@ impl InterfaceId {
     // The scope id of the loopback fits 16 bits, too.
     pub const LOOPBACK: InterfaceId = InterfaceId(u16::MAX - 1);
 
+    pub(crate) const LOOPBACK_NAME: &str = "lo";
+
     /// The interface that was added as number `index`, from 0. A stack ignores interfaces that it
     /// does not have.
     pub const fn from_index(index: u16) -> Self {

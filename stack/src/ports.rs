@@ -6,7 +6,7 @@ use core::net::IpAddr;
 
 use smallvec::SmallVec;
 
-use crate::demux::{BoundAddr, Endpoint};
+use crate::demux::{BoundAddr, FourTuple};
 use crate::error::{Error, Result};
 use crate::hash::{HashMap, Keyed, hash_map};
 use crate::rng::Rng;
@@ -17,6 +17,8 @@ use crate::steering::Share;
 pub(crate) struct Binding<Id> {
     pub(crate) id: Id,
     pub(crate) addr: BoundAddr,
+    /// The scope id of the interface that the socket is bound to; 0 for none.
+    pub(crate) device: u16,
     pub(crate) reuse: Reuse,
     /// The user of the socket: SO_REUSEPORT is for the sockets of one user.
     pub(crate) uid: u32,
@@ -33,6 +35,16 @@ impl<Id> Binding<Id> {
         }
         may_share_addr && self.reuse.has_addr() && other.reuse.has_addr()
     }
+
+    /// Whether one packet could match both.
+    fn overlaps(&self, other: &Self) -> bool {
+        self.addr.overlaps(other.addr) && devices_overlap(self.device, other.device)
+    }
+}
+
+/// Whether a packet could come in through both devices; 0 stands for any.
+fn devices_overlap(a: u16, b: u16) -> bool {
+    a == 0 || b == 0 || a == b
 }
 
 /// SO_REUSEADDR and SO_REUSEPORT of a socket. One byte, because each connection and TIME-WAIT
@@ -73,6 +85,20 @@ impl Reuse {
     }
 }
 
+/// The local end of connections without its port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct LocalAddr {
+    addr: IpAddr,
+    /// The scope of their four-tuples: an interface that they are bound to.
+    device: u16,
+}
+
+impl LocalAddr {
+    fn of(tuple: &FourTuple) -> Self {
+        LocalAddr { addr: tuple.local.addr, device: tuple.scope }
+    }
+}
+
 /// Counts connections by local port, local address and [`Reuse`]. There is an entry for every
 /// connection to the same server, because each has its own port. So entries are small: an address
 /// is stored as a number.
@@ -81,7 +107,9 @@ struct Occupied {
     /// The number of connections, by [`Occupied::key`].
     counts: HashMap<u32, u32>,
     /// The local addresses of connections, each with its number and its count of connections.
-    numbers: HashMap<IpAddr, (u16, usize)>,
+    numbers: HashMap<LocalAddr, (u16, usize)>,
+    /// How many of them have a device. If there are none, one look-up finds an address.
+    with_device: usize,
     /// Numbers that were used before and are free.
     free: Vec<u16>,
     /// The address that was counted last. The next one is usually the same and then needs no
@@ -92,7 +120,7 @@ struct Occupied {
 /// An address whose connections are counted here instead of in [`Occupied::numbers`].
 #[derive(Clone, Copy, Debug)]
 struct Latest {
-    addr: IpAddr,
+    addr: LocalAddr,
     number: u16,
     connections: usize,
 }
@@ -106,11 +134,12 @@ impl Occupied {
         u32::from(port) << 16 | u32::from(number) << 2 | reuse as u32
     }
 
-    fn add(&mut self, port: u16, addr: IpAddr, reuse: Reuse) {
+    fn add(&mut self, port: u16, addr: LocalAddr, reuse: Reuse) {
         if !self.recall(addr) {
             let unused = u16::try_from(self.numbers.len()).unwrap_or(u16::MAX).min(MAX_ADDR_NUMBER);
             let number = self.free.pop().unwrap_or(unused);
             self.numbers.insert(addr, (number, 0));
+            self.with_device += usize::from(addr.device != 0);
             self.latest = Some(Latest { addr, number, connections: 0 });
         }
         let Some(latest) = &mut self.latest else { return };
@@ -118,7 +147,7 @@ impl Occupied {
         *self.counts.entry(Occupied::key(port, latest.number, reuse)).or_default() += 1;
     }
 
-    fn remove(&mut self, port: u16, addr: IpAddr, reuse: Reuse) {
+    fn remove(&mut self, port: u16, addr: LocalAddr, reuse: Reuse) {
         if !self.recall(addr) {
             return;
         }
@@ -130,6 +159,7 @@ impl Occupied {
                 self.free.push(latest.number);
             }
             self.numbers.remove(&addr);
+            self.with_device -= usize::from(addr.device != 0);
             self.latest = None;
         }
         if let Some(count) = self.counts.get_mut(&key) {
@@ -141,7 +171,7 @@ impl Occupied {
     }
 
     /// Makes this address the latest one. Returns `false` if it has no number.
-    fn recall(&mut self, addr: IpAddr) -> bool {
+    fn recall(&mut self, addr: LocalAddr) -> bool {
         if self.latest.is_some_and(|latest| latest.addr == addr) {
             return true;
         }
@@ -154,16 +184,22 @@ impl Occupied {
     }
 
     /// Whether a connection on this port conflicts with a socket.
-    fn conflicts(&self, port: u16, addr: BoundAddr, reuse: Reuse) -> bool {
+    fn conflicts<Id>(&self, port: u16, new: &Binding<Id>) -> bool {
         let is_refused = |number: u16| {
-            let others = Reuse::ALL.into_iter().filter(|other| !other.allows(reuse, true));
+            let others = Reuse::ALL.into_iter().filter(|other| !other.allows(new.reuse, true));
             others.into_iter().any(|other| self.counts.contains_key(&Occupied::key(port, number, other)))
         };
-        match addr {
-            BoundAddr::One(one) => self.numbers.get(&one).is_some_and(|&(number, _)| is_refused(number)),
-            any => {
-                let mut addrs = self.numbers.iter().filter(|&(&one, _)| any.overlaps(BoundAddr::One(one)));
-                addrs.any(|(_, &(number, _))| is_refused(number))
+        match new.addr {
+            BoundAddr::One(addr) if self.with_device == 0 => {
+                let known = self.numbers.get(&LocalAddr { addr, device: 0 });
+                known.is_some_and(|&(number, _)| is_refused(number))
+            }
+            addr => {
+                let overlaps = |local: &LocalAddr| {
+                    addr.overlaps(BoundAddr::One(local.addr)) && devices_overlap(local.device, new.device)
+                };
+                let mut locals = self.numbers.iter().filter(|&(local, _)| overlaps(local));
+                locals.any(|(_, &(number, _))| is_refused(number))
             }
         }
     }
@@ -196,6 +232,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         let connections = Occupied {
             counts: HashMap::with_hasher(bindings.hasher().clone()),
             numbers: HashMap::with_hasher(bindings.hasher().clone()),
+            with_device: 0,
             free: Vec::new(),
             latest: None,
         };
@@ -222,12 +259,12 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
 
     /// Whether `new` conflicts with the existing bindings, by Linux's rules.
     fn conflicts(&self, port: u16, new: &Binding<Id>) -> bool {
-        if self.connections.conflicts(port, new.addr, new.reuse) {
+        if self.connections.conflicts(port, new) {
             return true;
         }
         self.bindings.get(&port).into_iter().flatten().any(|old| {
             let may_share_addr = self.is_udp || !(old.listening || new.listening);
-            old.id != new.id && old.addr.overlaps(new.addr) && !old.allows(new, may_share_addr)
+            old.id != new.id && old.overlaps(new) && !old.allows(new, may_share_addr)
         })
     }
 
@@ -254,9 +291,9 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
             return Err(Error::InvalidArgument);
         };
         let mine = Binding { listening: true, ..*mine };
-        let conflict = bindings.iter().any(|old| {
-            old.id != id && old.listening && old.addr.overlaps(mine.addr) && !old.allows(&mine, false)
-        });
+        let conflict = bindings
+            .iter()
+            .any(|old| old.id != id && old.listening && old.overlaps(&mine) && !old.allows(&mine, false));
         if conflict {
             return Err(Error::AddressInUse);
         }
@@ -282,14 +319,14 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         }
     }
 
-    /// Counts a connection that has this local address and no binding.
-    pub(crate) fn add_connection(&mut self, local: Endpoint, reuse: Reuse) {
-        self.connections.add(local.port, local.addr, reuse);
+    /// Counts a connection that has no binding.
+    pub(crate) fn add_connection(&mut self, tuple: &FourTuple, reuse: Reuse) {
+        self.connections.add(tuple.local.port, LocalAddr::of(tuple), reuse);
     }
 
     /// Removes a connection that was counted with the same arguments.
-    pub(crate) fn remove_connection(&mut self, local: Endpoint, reuse: Reuse) {
-        self.connections.remove(local.port, local.addr, reuse);
+    pub(crate) fn remove_connection(&mut self, tuple: &FourTuple, reuse: Reuse) {
+        self.connections.remove(tuple.local.port, LocalAddr::of(tuple), reuse);
     }
 
     /// Draws an ephemeral port for a connection from `local` to `remote` (RFC 6056 §3.3.4).
@@ -332,10 +369,16 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demux::Endpoint;
     use crate::steering::Steering;
 
     fn binding(id: u32, addr: BoundAddr) -> Binding<u32> {
-        Binding { id, addr, reuse: Reuse::No, uid: 0, listening: false }
+        Binding { id, addr, device: 0, reuse: Reuse::No, uid: 0, listening: false }
+    }
+
+    /// A connection from this address and port.
+    fn from(addr: IpAddr, port: u16) -> FourTuple {
+        FourTuple { local: Endpoint::new(addr, port), remote: Endpoint::new(addr, 9), scope: 0 }
     }
 
     fn table(range: (u16, u16), is_udp: bool) -> (PortTable<u32>, Rng) {
@@ -382,6 +425,33 @@ mod tests {
         assert_eq!(t.bind(&mut rng, 81, reusing(6)), Err(Error::AddressInUse));
     }
 
+    /// Measured on Linux 6.18.
+    #[test]
+    fn sockets_on_different_devices_do_not_conflict() {
+        let on = |id, device| Binding { device, ..binding(id, BoundAddr::AnyV4) };
+        let (mut t, mut rng) = table((1000, 1010), false);
+        assert_eq!(t.bind(&mut rng, 80, on(1, 1)), Ok(80));
+        assert_eq!(t.bind(&mut rng, 80, on(2, 2)), Ok(80));
+        assert_eq!(t.bind(&mut rng, 80, on(3, 2)), Err(Error::AddressInUse));
+        assert_eq!(t.bind(&mut rng, 80, on(3, 0)), Err(Error::AddressInUse));
+        assert_eq!((t.listen(80, 1), t.listen(80, 2)), (Ok(()), Ok(())));
+        // The same with connections.
+        let accepted = FourTuple { scope: 1, ..from("10.0.0.2".parse().unwrap(), 81) };
+        t.add_connection(&accepted, Reuse::No);
+        for addr in [BoundAddr::AnyV4, BoundAddr::One(accepted.local.addr)] {
+            let bind = |t: &mut PortTable<u32>, rng: &mut Rng, device| {
+                let bound = t.bind(rng, 81, Binding { addr, ..on(4, device) });
+                t.unbind(81, 4);
+                bound.is_ok()
+            };
+            let can_bind = [0, 1, 2].map(|device| bind(&mut t, &mut rng, device));
+            assert_eq!(can_bind, [false, false, true], "{addr:?}");
+        }
+        t.remove_connection(&accepted, Reuse::No);
+        assert_eq!(t.connections.with_device, 0);
+        assert_eq!(t.bind(&mut rng, 81, on(4, 1)), Ok(81));
+    }
+
     #[test]
     fn stacks_that_divide_the_ports_never_draw_the_same() {
         let steering = Steering::new(3, [1; 16]);
@@ -405,13 +475,13 @@ mod tests {
     #[test]
     fn connections_of_an_earlier_listener_give_way_to_reuse_addr_only() {
         let (mut t, mut rng) = table((1000, 1010), false);
-        let local = Endpoint::new("10.0.0.2".parse().unwrap(), 80);
-        t.add_connection(local, Reuse::Addr);
+        let local = from("10.0.0.2".parse().unwrap(), 80);
+        t.add_connection(&local, Reuse::Addr);
         let plain = binding(1, BoundAddr::AnyV4);
         assert_eq!(t.bind(&mut rng, 80, plain), Err(Error::AddressInUse));
         assert_eq!(t.bind(&mut rng, 80, Binding { reuse: Reuse::Addr, ..plain }), Ok(80));
         t.unbind(80, 1);
-        t.remove_connection(local, Reuse::Addr);
+        t.remove_connection(&local, Reuse::Addr);
         assert!(t.bindings.is_empty() && t.connections.counts.is_empty() && t.connections.numbers.is_empty());
     }
 
@@ -428,8 +498,8 @@ mod tests {
         for old in Reuse::ALL {
             for new in Reuse::ALL {
                 let (mut t, mut rng) = table((1000, 1010), false);
-                t.add_connection(Endpoint::new("10.0.0.2".parse().unwrap(), 80), old);
-                t.add_connection(Endpoint::new("fd00::2".parse().unwrap(), 81), old);
+                t.add_connection(&from("10.0.0.2".parse().unwrap(), 80), old);
+                t.add_connection(&from("fd00::2".parse().unwrap(), 81), old);
                 for (addr, overlaps) in [
                     (at("10.0.0.2"), true),
                     (at("10.0.0.9"), false),
@@ -448,17 +518,17 @@ mod tests {
     #[test]
     fn local_addresses_get_numbers_while_connections_have_them() {
         let (mut t, mut rng) = table((1000, 1010), false);
-        let local = |number: u32| Endpoint::new(core::net::Ipv4Addr::from_bits(number).into(), 80);
+        let local = |number: u32| from(core::net::Ipv4Addr::from_bits(number).into(), 80);
         let addr_count = u32::from(MAX_ADDR_NUMBER) + 10;
         for _ in 0..2 {
-            (0..addr_count).for_each(|number| t.add_connection(local(number), Reuse::No));
+            (0..addr_count).for_each(|number| t.add_connection(&local(number), Reuse::No));
             for number in [0, addr_count - 1] {
-                let addr = BoundAddr::One(local(number).addr);
+                let addr = BoundAddr::One(local(number).local.addr);
                 assert_eq!(t.bind(&mut rng, 80, binding(1, addr)), Err(Error::AddressInUse));
                 assert_eq!(t.bind(&mut rng, 80, binding(1, BoundAddr::AnyV6)), Ok(80));
                 t.unbind(80, 1);
             }
-            (0..addr_count).for_each(|number| t.remove_connection(local(number), Reuse::No));
+            (0..addr_count).for_each(|number| t.remove_connection(&local(number), Reuse::No));
             assert!(t.connections.counts.is_empty() && t.connections.numbers.is_empty());
         }
     }

@@ -138,6 +138,8 @@ impl Stack {
     }
 
     /// Adds an interface; its addresses are probed first (duplicate address detection).
+    /// `AlreadyExists` if another interface has the name; `InvalidArgument` for a name, an MTU or an
+    /// address that no interface may have.
     pub fn add_interface(&mut self, now: Instant, config: InterfaceConfig) -> Result<InterfaceId> {
         self.core.advance(now);
         self.network.add_interface(&mut self.core.ctx(Budget::UNLIMITED), config)
@@ -152,6 +154,27 @@ impl Stack {
     /// Removes an address from an interface. Connections that use it remain until they time out.
     pub fn remove_address(&mut self, iface: InterfaceId, addr: IpAddr) -> Result<()> {
         self.network.remove_address(self.core.now, iface, addr)
+    }
+
+    /// The interface with this name (`if_nametoindex`). The loopback is `lo`.
+    ///
+    /// ```
+    /// # use portolan::{Config, Instant, InterfaceConfig, InterfaceId, Medium, Stack};
+    /// let mut stack = Stack::new(Config::default(), [7; 32], Instant::ZERO);
+    /// let uplink = stack.add_interface(Instant::ZERO, InterfaceConfig::new(Medium::Ip).name("uplink"))?;
+    /// let other = stack.add_interface(Instant::ZERO, InterfaceConfig::new(Medium::Ip))?;
+    /// assert_eq!(stack.interface_by_name("uplink"), Some(uplink));
+    /// assert_eq!(stack.interface_name(other), Some("if1"));
+    /// assert_eq!(stack.interface_by_name("lo"), Some(InterfaceId::LOOPBACK));
+    /// # Ok::<(), portolan::Error>(())
+    /// ```
+    pub fn interface_by_name(&self, name: &str) -> Option<InterfaceId> {
+        self.network.interface_by_name(name)
+    }
+
+    /// The name of an interface (`if_indextoname`).
+    pub fn interface_name(&self, iface: InterfaceId) -> Option<&str> {
+        self.network.interface_name(iface)
     }
 
     /// The interfaces as they are now, with the state of their addresses.

@@ -1,5 +1,6 @@
 //! The configuration of an interface, and its state as a program sees it.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -22,13 +23,17 @@ pub struct InterfaceConfig {
     pub addresses: Vec<Cidr>,
     /// What the device does for frames that are sent to it.
     pub offloads: Offloads,
+    /// The name, 1 to 15 bytes without white space, `/` and `:`, which no other interface of the
+    /// stack has; not `lo`, the name of the loopback. `None`: `if0` for the first interface, and so
+    /// on.
+    pub name: Option<String>,
 }
 
 impl InterfaceConfig {
-    /// An interface on this medium with an MTU of 1,500, no offloads, and no addresses except the
-    /// link-local one.
+    /// An interface on this medium with an MTU of 1,500, no offloads, no addresses except the
+    /// link-local one, and the default name.
     pub fn new(medium: Medium) -> Self {
-        InterfaceConfig { medium, mtu: 1500, addresses: Vec::new(), offloads: Offloads::NONE }
+        InterfaceConfig { medium, mtu: 1500, addresses: Vec::new(), offloads: Offloads::NONE, name: None }
     }
 
     /// Sets the MTU.
@@ -40,6 +45,12 @@ impl InterfaceConfig {
     /// Sets the offloads of the device.
     pub fn offloads(mut self, offloads: Offloads) -> Self {
         self.offloads = offloads;
+        self
+    }
+
+    /// Sets the name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
         self
     }
 
@@ -56,6 +67,8 @@ impl InterfaceConfig {
 pub struct InterfaceInfo {
     /// The interface.
     pub id: InterfaceId,
+    /// Its name.
+    pub name: String,
     /// The kind of link.
     pub medium: Medium,
     /// The size of the largest IP packet in bytes.

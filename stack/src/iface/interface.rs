@@ -1,5 +1,6 @@
 //! One interface: its link, its addresses, its neighbours.
 
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -27,6 +28,7 @@ const IPV4_MIN_MTU: usize = 68;
 #[derive(Debug)]
 pub(crate) struct Interface {
     pub(crate) id: InterfaceId,
+    pub(crate) name: String,
     pub(crate) medium: Medium,
     pub(crate) mtu: usize,
     /// What its device does for frames that are sent to it.
@@ -39,10 +41,20 @@ pub(crate) struct Interface {
     next_own_at: Option<Instant>,
 }
 
+/// The longest name of an interface (Linux's IFNAMSIZ less the NUL).
+const MAX_NAME_BYTES: usize = 15;
+
+/// Whether an interface may have this name (Linux's `dev_valid_name`).
+pub(crate) fn is_valid_name(name: &str) -> bool {
+    let is_odd = |c: char| matches!(c, '/' | ':' | '\0') || c.is_whitespace();
+    (1..=MAX_NAME_BYTES).contains(&name.len()) && !matches!(name, "." | "..") && !name.contains(is_odd)
+}
+
 impl Interface {
     /// An interface without addresses.
     pub(crate) fn new(
         id: InterfaceId,
+        name: String,
         config: &InterfaceConfig,
         tunables: &Config,
         rng: &mut Rng,
@@ -56,6 +68,7 @@ impl Interface {
         }
         Ok(Interface {
             id,
+            name,
             medium: config.medium,
             mtu: config.mtu,
             offloads: config.offloads,
@@ -205,6 +218,7 @@ impl Interface {
     pub(crate) fn info(&self) -> InterfaceInfo {
         InterfaceInfo {
             id: self.id,
+            name: self.name.clone(),
             medium: self.medium,
             mtu: self.mtu,
             offloads: self.offloads,
@@ -217,10 +231,12 @@ impl Interface {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString as _;
 
     fn interface(mtu: usize) -> Interface {
         let config = InterfaceConfig::new(Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, 1]))).mtu(mtu);
-        Interface::new(InterfaceId(0), &config, &Config::default(), &mut Rng::new([0; 32])).unwrap()
+        Interface::new(InterfaceId(0), "if0".to_string(), &config, &Config::default(), &mut Rng::new([0; 32]))
+            .unwrap()
     }
 
     fn add(interface: &mut Interface, text: &str) -> Result<()> {
@@ -251,6 +267,16 @@ mod tests {
         // RFC 8200 §5: no IPv6 if the MTU is below 1,280.
         assert_eq!(add(&mut interface(1279), "fd00::2/64"), Err(Error::InvalidArgument));
         assert_eq!(add(&mut interface(1280), "fd00::2/64"), Ok(()));
+    }
+
+    #[test]
+    fn names_are_those_that_linux_allows() {
+        for name in ["if0", "eth0.7", "a", "fifteen-bytes-x", "β"] {
+            assert!(is_valid_name(name), "{name}");
+        }
+        for name in ["", ".", "..", "a b", "a/b", "eth0:1", "sixteen-bytes-xx", "a\0", "a\t"] {
+            assert!(!is_valid_name(name), "{name:?}");
+        }
     }
 
     #[test]
@@ -285,7 +311,14 @@ mod tests {
     fn impossible_links_are_refused() {
         let new = |medium, mtu| {
             let config = InterfaceConfig::new(medium).mtu(mtu);
-            Interface::new(InterfaceId(0), &config, &Config::default(), &mut Rng::new([0; 32])).err()
+            Interface::new(
+                InterfaceId(0),
+                "if0".to_string(),
+                &config,
+                &Config::default(),
+                &mut Rng::new([0; 32]),
+            )
+            .err()
         };
         assert_eq!(new(Medium::Ip, 68), None);
         assert_eq!(new(Medium::Ip, 67), Some(Error::InvalidArgument));

@@ -23,6 +23,8 @@ mod types;
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -50,7 +52,7 @@ use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Transmit};
 use crate::icmp::quote::Quote;
-use crate::iface::interface::{IPV6_MIN_MTU, Interface};
+use crate::iface::interface::{IPV6_MIN_MTU, Interface, is_valid_name};
 use crate::iface::routes::RouteTable;
 use crate::ip::flow_label::FlowLabels;
 use crate::ip::output::Identifications;
@@ -146,7 +148,8 @@ impl Network {
         if id >= InterfaceId::LOOPBACK {
             return Err(Error::InvalidArgument);
         }
-        let mut interface = Interface::new(id, &config, ctx.config, ctx.rng)?;
+        let name = self.name_for(index, config.name.as_deref())?;
+        let mut interface = Interface::new(id, name, &config, ctx.config, ctx.rng)?;
         // Where there are no neighbours nobody sends to the groups of our addresses, and of several
         // stacks the first reports for all.
         let has_neighbors = interface.mac().is_some();
@@ -164,6 +167,37 @@ impl Network {
         self.interfaces.push(interface);
         self.run_interface_timers(ctx, id);
         Ok(id)
+    }
+
+    /// The name of a new interface: the one that is wanted, or the first of `if0`, `if1` and so on,
+    /// from its own number on, that is free. EINVAL, EEXIST.
+    fn name_for(&self, index: u16, wanted: Option<&str>) -> Result<String> {
+        let is_taken = |name: &str| self.interface_by_name(name).is_some();
+        match wanted {
+            Some(name) if !is_valid_name(name) => Err(Error::InvalidArgument),
+            Some(name) if is_taken(name) => Err(Error::AlreadyExists),
+            Some(name) => Ok(name.into()),
+            None => {
+                let mut names = (u32::from(index)..).map(|number| format!("if{number}"));
+                names.find(|name| !is_taken(name)).ok_or(Error::AlreadyExists)
+            }
+        }
+    }
+
+    /// The interface with this name.
+    pub(crate) fn interface_by_name(&self, name: &str) -> Option<InterfaceId> {
+        if name == InterfaceId::LOOPBACK_NAME {
+            return Some(InterfaceId::LOOPBACK);
+        }
+        self.interfaces.iter().find(|interface| interface.name == name).map(|interface| interface.id)
+    }
+
+    /// The name of an interface.
+    pub(crate) fn interface_name(&self, iface: InterfaceId) -> Option<&str> {
+        if iface == InterfaceId::LOOPBACK {
+            return Some(InterfaceId::LOOPBACK_NAME);
+        }
+        self.interface(iface).map(|interface| &*interface.name)
     }
 
     pub(crate) fn add_address(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, cidr: Cidr) -> Result<()> {

@@ -60,6 +60,16 @@ impl Network {
         self.interfaces.iter().find(has).map(|interface| interface.id)
     }
 
+    /// The interface that sockets bound to a device see a packet to `dst` come in through. As on
+    /// Linux, for a packet from this host to itself it is the one that has the address.
+    #[cold]
+    pub(crate) fn device_of(&self, iface: InterfaceId, dst: IpAddr) -> InterfaceId {
+        match iface {
+            InterfaceId::LOOPBACK => self.interface_with(dst).unwrap_or(iface),
+            iface => iface,
+        }
+    }
+
     /// Whether it is 255.255.255.255 or the broadcast address of one of our networks.
     pub(crate) fn is_broadcast(&self, addr: IpAddr) -> bool {
         match addr {

@@ -1,18 +1,32 @@
 //! `bind`: turns the address that a program names into the socket's binding, and takes its port.
 
-use core::net::SocketAddr;
+use core::net::{Ipv6Addr, SocketAddr};
 
 use super::common::{Common, Env};
 use super::kind::Domain;
 use super::record::Socket;
-use super::scope::{Bound, is_link_local};
+use super::scope::{Bound, iface_of, is_link_local, scope_id};
 use crate::demux::BoundAddr;
 use crate::error::{Error, Result};
 use crate::id::SocketId;
+use crate::interface_id::InterfaceId;
 use crate::network::Network;
 use crate::ports::{Binding, PortTable};
 
 impl Socket {
+    /// The binding that a call gives a socket which its program has not bound.
+    pub(super) fn default_binding(&self, takes_v4: bool) -> Bound {
+        let scope = self.options.device.map_or(0, scope_id);
+        Bound { addr: self.any_addr(takes_v4), port: 0, scope, names_port: false }
+    }
+
+    /// The interface that it is bound to, by SO_BINDTODEVICE or by a link-local address.
+    pub(super) fn device(&self) -> Option<InterfaceId> {
+        let flow = self.protocol.state().flow().map_or(0, |flow| flow.scope);
+        let scope = self.bound().map_or(0, |bound| bound.scope).max(flow);
+        iface_of(scope).or(self.options.device)
+    }
+
     /// The binding of a socket that is bound to no address. An IPv6 socket takes both families if
     /// `takes_v4` is set and IPV6_V6ONLY is not.
     pub(super) fn any_addr(&self, takes_v4: bool) -> BoundAddr {
@@ -75,9 +89,16 @@ impl Common {
             }
             BoundAddr::One(endpoint.addr)
         };
+        // As on Linux a scope id overrides the device that the socket is bound to.
+        let scope = if scope == 0 { socket.options.device.map_or(0, scope_id) } else { scope };
         // RFC 4007 §6: a link-local address belongs to the link that its scope id names.
         if is_link_local(endpoint.addr) && scope == 0 {
             return Err(Error::InvalidArgument);
+        }
+        if endpoint.addr == Ipv6Addr::LOCALHOST
+            && !matches!(iface_of(scope), None | Some(InterfaceId::LOOPBACK))
+        {
+            return Err(Error::AddressNotAvailable);
         }
         Ok(Bound { addr, port: endpoint.port, scope, names_port: endpoint.port != 0 })
     }
@@ -92,7 +113,7 @@ pub(super) fn bind_port(
 ) -> Result<Bound> {
     let socket = env.common.record_mut(id)?;
     let (reuse, uid) = (socket.options.reuse(), socket.uid);
-    let binding = Binding { id, addr: wanted.addr, reuse, uid, listening: false };
+    let binding = Binding { id, addr: wanted.addr, device: wanted.scope, reuse, uid, listening: false };
     let port = ports.bind(env.ctx.rng, wanted.port, binding)?;
     let bound = Bound { port, ..wanted };
     socket.set_bound(bound);

@@ -62,19 +62,18 @@ impl BoundPorts {
 
     fn bind_to(&mut self, env: &mut Env<'_>, id: SocketId, wanted: Bound) -> Result<()> {
         let is_one = matches!(wanted.addr, BoundAddr::One(addr) if !env.network.is_broadcast(addr));
-        if !is_one && self.bound.count(wanted.addr, wanted.port) >= self.max_members {
+        if !is_one && self.bound.count(wanted.key()) >= self.max_members {
             return Err(Error::NoBufferSpace);
         }
         let bound = bind_port(env, &mut self.ports, id, wanted)?;
-        let Bound { addr, port, .. } = bound;
         let socket = env.common.record(id)?;
         let reuse_port = socket.options.reuse_port;
         if let Err(error) = self.update_takers(socket, id, &Keys::new()) {
-            self.ports.unbind(port, id);
+            self.ports.unbind(bound.port, id);
             env.common.record_mut(id)?.take_bound();
             return Err(error);
         }
-        self.bound.insert(addr, port, id, reuse_port);
+        self.bound.insert(bound.key(), id, reuse_port);
         Ok(())
     }
 
@@ -118,8 +117,8 @@ impl BoundPorts {
     }
 
     /// Removes the socket's binding from the look-up. The socket keeps its port.
-    pub(super) fn hide(&mut self, id: SocketId, Bound { addr, port, .. }: Bound) {
-        self.bound.remove(addr, port, id);
+    pub(super) fn hide(&mut self, id: SocketId, bound: Bound) {
+        self.bound.remove(bound.key(), id);
     }
 
     /// The socket has no peer any more. As on Linux it keeps a port that its program has named, and
@@ -136,7 +135,7 @@ impl BoundPorts {
                     self.release(id, bound);
                 }
             }
-            Some(Bound { addr, port, .. }) if was_hidden => self.bound.insert(addr, port, id, reuse_port),
+            Some(bound) if was_hidden => self.bound.insert(bound.key(), id, reuse_port),
             _ => {}
         }
         Ok(())
@@ -216,8 +215,8 @@ impl BoundPorts {
         }
         remote.addr = loopback_if_unspecified(remote.addr);
         if socket.bound().is_none() {
-            let any = socket.any_addr(self.rules.is_dual_stack);
-            self.bind_to(env, id, Bound { addr: any, port: 0, scope: 0, names_port: false })?;
+            let bound = socket.default_binding(self.rules.is_dual_stack);
+            self.bind_to(env, id, bound)?;
             socket = env.common.record(id)?;
         }
         socket.flow_to(env.network, remote, scope, connected, meta)
@@ -228,8 +227,29 @@ impl BoundPorts {
         self.bound.find(flow)
     }
 
-    /// Every socket that receives a broadcast or multicast packet to this address and port.
-    pub(super) fn all(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = SocketId> + '_ {
-        self.bound.all(dst, port)
+    /// Whether the socket that receives a packet of this flow is bound to the device that is the
+    /// flow's scope.
+    pub(super) fn is_for_device(&self, flow: &FourTuple) -> bool {
+        self.bound.find_on(flow).is_some_and(|(_, device)| device != 0)
+    }
+
+    /// Every socket that receives a broadcast packet to this address and port, through this device.
+    pub(super) fn all(&self, dst: IpAddr, port: u16, device: u16) -> impl Iterator<Item = SocketId> + '_ {
+        self.bound.all(dst, port, device)
+    }
+
+    /// Moves a socket to the device that its options name. `is_hidden`: its binding is not in the
+    /// look-up.
+    pub(super) fn renew_device(&mut self, env: &mut Env<'_>, id: SocketId, is_hidden: bool) -> Result<()> {
+        let socket = env.common.record_mut(id)?;
+        let Some(bound) = socket.bound() else { return Ok(()) };
+        let moved = bound.on_device(socket.options.device);
+        socket.set_bound(moved);
+        self.ports.change(bound.port, id, |binding| binding.device = moved.scope);
+        if !is_hidden {
+            self.bound.remove(bound.key(), id);
+            self.bound.insert(moved.key(), id, socket.options.reuse_port);
+        }
+        Ok(())
     }
 }

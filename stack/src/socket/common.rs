@@ -44,6 +44,8 @@ pub(crate) struct Common {
     pub(super) pollers: Pollers,
     /// Whether any socket ever had a filter.
     pub(super) has_filters: bool,
+    /// Whether any socket was ever bound to a device.
+    pub(super) has_devices: bool,
     /// The memory account of all sockets and handshakes.
     pub(super) account: Account,
     /// Gives memory back when the account is short.
@@ -78,6 +80,7 @@ impl Common {
             events: VecDeque::new(),
             pollers: Pollers::new(config),
             has_filters: false,
+            has_devices: false,
             account: Account::new(config),
             relief: Relief::new(rng),
         }
@@ -365,6 +368,7 @@ impl Common {
             return Err(Error::InvalidArgument);
         }
         socket.options.set(ctx.config, option)?;
+        self.has_devices |= matches!(option, SocketOption::BindToDevice(Some(_)));
         if option == SocketOption::ReceiveErrors(false) {
             self.forget_queued_errors(id);
         }

@@ -12,9 +12,12 @@ use super::datagram_queue::{
 };
 use super::kind::{Domain, Shutdown};
 use super::message::{DatagramMeta, Received, SendMeta, copy_flags};
-use super::options::{IpFields, MtuDiscover, SocketOptions};
+use super::options::{IpFields, MtuDiscover, SocketOption, SocketOptions};
 use super::record::Socket;
-use super::scope::{Bound, flow_scope, iface_of, loopback_if_unspecified, scope_id};
+use super::scope::{
+    Bound, flow_on_device, flow_scope, iface_of, is_link_local, loopback_if_unspecified, scope_id, scope_on,
+};
+use crate::Ctx;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
@@ -352,6 +355,24 @@ impl Common {
         sent.map(drop)
     }
 
+    /// SO_BINDTODEVICE of a socket without ports (raw or echo).
+    pub(super) fn set_device(
+        &mut self,
+        ctx: &Ctx<'_>,
+        id: SocketId,
+        device: Option<InterfaceId>,
+    ) -> Result<()> {
+        self.set_option(ctx, id, SocketOption::BindToDevice(device))?;
+        let socket = self.record_mut(id)?;
+        if let Some(bound) = socket.bound() {
+            socket.set_bound(bound.on_device(device));
+        }
+        if let Some(flow) = &mut socket.datagrams_mut()?.connected {
+            *flow = flow_on_device(*flow, device);
+        }
+        Ok(())
+    }
+
     /// The addresses of a packet from a socket without ports (raw or echo) to `to`, whose port is
     /// ignored.
     pub(super) fn flow_without_ports(
@@ -403,7 +424,7 @@ impl Socket {
             IpAddr::V4(dst) => dst.is_multicast() || dst.is_broadcast(),
             IpAddr::V6(dst) => dst.is_multicast(),
         };
-        if is_group || meta.names_way() {
+        if is_group || meta.names_way() || self.options.device.is_some() {
             return self.flow_by_choice(network, remote, named_scope, fixed, connected.is_some(), meta);
         }
         self.flow_by_route(network, remote, named_scope, fixed)
@@ -437,7 +458,7 @@ impl Socket {
     }
 
     /// The addresses of a datagram to a group, or of one for which the program chose the source or
-    /// the interface.
+    /// the interface, or bound the socket to one.
     #[cold]
     fn flow_by_choice(
         &self,
@@ -449,7 +470,16 @@ impl Socket {
         meta: &SendMeta,
     ) -> Result<FourTuple> {
         let bound = self.bound().ok_or(Error::InvalidArgument)?;
-        let mut meta = *meta;
+        let (mut meta, mut named_scope) = (*meta, named_scope);
+        if let Some(device) = self.options.device {
+            // As on Linux the control data of an IPv4 packet may name another interface.
+            let named = meta.iface.filter(|_| remote.addr.is_ipv6()).map_or(0, scope_id);
+            scope_on(Some(device), named)?;
+            if is_link_local(remote.addr) {
+                named_scope = scope_on(Some(device), named_scope)?;
+            }
+            meta.iface = meta.iface.or(Some(device));
+        }
         if let BoundAddr::One(addr) = bound.addr
             && addr.is_ipv4() != remote.addr.is_ipv4()
             && !meta.names_way()
@@ -521,6 +551,11 @@ impl SocketOptions {
 }
 
 impl Env<'_> {
+    /// The interface that sockets see a packet to `dst` come in through.
+    pub(super) fn device_of(&self, iface: InterfaceId, dst: IpAddr) -> Option<InterfaceId> {
+        Some(if self.common.has_devices { self.network.device_of(iface, dst) } else { iface })
+    }
+
     /// EMSGSIZE for a datagram that does not fit into a packet behind its header, or not into the
     /// send buffer, or into the path MTU if it must not be fragmented. `is_run`: it will be cut.
     /// [`SocketOptions::plain_len`] tells whether this is necessary.

@@ -3,7 +3,7 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::kind::Domain;
-use crate::demux::BoundAddr;
+use crate::demux::{BoundAddr, BoundKey, FourTuple};
 use crate::error::{Error, Result};
 use crate::network::InterfaceId;
 
@@ -12,10 +12,24 @@ use crate::network::InterfaceId;
 pub(super) struct Bound {
     pub(super) addr: BoundAddr,
     pub(super) port: u16,
-    /// The scope id of a link-local address; 0 otherwise.
+    /// The scope id of the interface that it is restricted to, by its link-local address or by
+    /// SO_BINDTODEVICE; otherwise 0.
     pub(super) scope: u16,
     /// Whether the program has named the port.
     pub(super) names_port: bool,
+}
+
+impl Bound {
+    /// The same on another device. A link-local address stays on its link without one.
+    pub(super) fn on_device(self, device: Option<InterfaceId>) -> Bound {
+        let stays = device.is_none() && matches!(self.addr, BoundAddr::One(addr) if is_link_local(addr));
+        Bound { scope: if stays { self.scope } else { device.map_or(0, scope_id) }, ..self }
+    }
+
+    /// Its key in the tables of bound sockets.
+    pub(super) fn key(&self) -> BoundKey {
+        BoundKey { addr: self.addr, port: self.port, device: self.scope }
+    }
 }
 
 /// The scope under which the tables know a flow. As on Linux a link-local peer must come with its
@@ -49,6 +63,23 @@ pub(super) fn is_link_local(addr: IpAddr) -> bool {
     matches!(addr, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
+/// The same flow on another device, unless a link-local address holds it on its link.
+pub(super) fn flow_on_device(flow: FourTuple, device: Option<InterfaceId>) -> FourTuple {
+    let is_held = is_link_local(flow.local.addr) || is_link_local(flow.remote.addr);
+    FourTuple { scope: if is_held { flow.scope } else { device.map_or(0, scope_id) }, ..flow }
+}
+
+/// The scope that is named for a peer, or that of the device that the socket is bound to. EINVAL if
+/// they differ.
+pub(super) fn scope_on(device: Option<InterfaceId>, named: u16) -> Result<u16> {
+    match (device.map_or(0, scope_id), named) {
+        (device, 0) => Ok(device),
+        (0, named) => Ok(named),
+        (device, named) if device == named => Ok(named),
+        _ => Err(Error::InvalidArgument),
+    }
+}
+
 /// Whether it is an IPv6 address that stands for an IPv4 address.
 pub(super) fn is_mapped(addr: SocketAddr) -> bool {
     matches!(addr, SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some())
@@ -71,3 +102,6 @@ pub(super) fn loopback_if_unspecified(addr: IpAddr) -> IpAddr {
         addr => addr,
     }
 }
+
+#[cfg(test)]
+mod tests;

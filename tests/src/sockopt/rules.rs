@@ -117,6 +117,20 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
+        why: "An interface index is at most 65,535.",
+        explains: |place, call, linux, portolan| {
+            let is_large =
+                |value: &[u8]| value.first_chunk().is_some_and(|&index| i32::from_ne_bytes(index) > 65_535);
+            place.option == (SOCKET, 62)
+                && match call {
+                    Call::Set(value) => is_large(value) && *portolan == Err(libc::ENODEV),
+                    // Of the number that was kept.
+                    Call::Get(0..4) => are_values(linux, portolan),
+                    Call::Get(_) => linux.as_ref().is_ok_and(|value| is_large(value)),
+                }
+        },
+    },
+    Rule {
         why: "SO_COOKIE counts differently.",
         explains: |place, call, linux, portolan| {
             place.option == (SOCKET, 57) && is_get(call) && are_values(linux, portolan)

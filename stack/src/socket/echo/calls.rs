@@ -130,6 +130,8 @@ impl ProtocolCalls for EchoSockets {
     fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
         let socket = env.common.record_mut(id)?;
         socket.datagrams_mut()?.connected = None;
+        env.common.set_device(&env.ctx, id, None)?;
+        let socket = env.common.record_mut(id)?;
         // As on Linux the socket keeps only an identifier that its program has named.
         if let Some(Bound { port, names_port: false, .. }) = socket.bound() {
             socket.take_bound();
@@ -139,7 +141,10 @@ impl ProtocolCalls for EchoSockets {
     }
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
-        env.common.set_option(&env.ctx, id, option)
+        match option {
+            SocketOption::BindToDevice(device) => env.common.set_device(&env.ctx, id, device),
+            option => env.common.set_option(&env.ctx, id, option),
+        }
     }
 }
 
@@ -157,9 +162,8 @@ impl EchoSockets {
         if socket.bound().is_some() {
             return Ok(());
         }
-        let addr = socket.any_addr(false);
-        self.bind_to(env, id, Bound { addr, port: 0, scope: 0, names_port: false })
-            .map_err(|_| Error::WouldBlock)
+        let bound = socket.default_binding(false);
+        self.bind_to(env, id, bound).map_err(|_| Error::WouldBlock)
     }
 }
 

@@ -21,7 +21,7 @@ impl ProtocolInput for EchoSockets {
         let IcmpOutcome::EchoReply = outcome else { return false };
         let &Datagram { src, dst, iface, hop_limit, traffic_class, .. } = message;
         let Some(identifier) = read_u16(message.transport(), IDENTIFIER_AT) else { return false };
-        let found = self.identifiers.find(env.common, identifier, dst, Some(iface));
+        let found = self.identifiers.find(env.common, identifier, dst, env.device_of(iface, dst));
         let Some(id) = found else { return false };
         let Some(socket) = env.common.records.get(id) else { return false };
         let scope = scope_of([src, dst], iface);
@@ -54,7 +54,8 @@ impl ProtocolInput for EchoSockets {
         let Some(identifier) = read_u16(&error.transport, IDENTIFIER_AT).filter(|_| is_request) else {
             return false;
         };
-        let found = self.identifiers.find(env.common, identifier, error.local, error.iface);
+        let device = error.iface.and_then(|iface| env.device_of(iface, error.local));
+        let found = self.identifiers.find(env.common, identifier, error.local, device);
         let Some(id) = found else { return false };
         let flow = FourTuple { remote: Endpoint::new(error.remote, 0), ..*flow };
         env.report_to_sender(id, &flow, error, error.transport.clone(), is_v4);

@@ -57,6 +57,14 @@ pub enum SocketOption {
     Linger(Option<Duration>),
     /// SO_BROADCAST.
     Broadcast(bool),
+    /// SO_BINDTODEVICE and SO_BINDTOIFINDEX: the socket sends and receives through this interface
+    /// only. It finds routes and link-local addresses of that interface only, and may share its
+    /// port with sockets on other interfaces. Packets of the stack to one of its own addresses come
+    /// in through the interface that has the address, as on Linux, or the loopback. Accepted
+    /// connections inherit the interface. `disconnect` of a socket that sends datagrams ends the
+    /// restriction, as on Linux. As there, the interface need not exist. On a packet socket the
+    /// option has no effect: `bind` names its interface.
+    BindToDevice(Option<InterfaceId>),
     /// SO_RCVTIMEO: how long a blocking read waits; `None` for as long as it takes. The stack's own
     /// calls never wait: this is for whoever waits on behalf of a program. The sockets of the
     /// runtime obey it.
@@ -239,6 +247,8 @@ pub struct SocketOptions {
     pub linger: Option<Duration>,
     /// SO_BROADCAST.
     pub broadcast: bool,
+    /// SO_BINDTODEVICE.
+    pub device: Option<InterfaceId>,
     /// SO_RCVLOWAT.
     pub receive_low_water: usize,
     /// SO_RCVTIMEO.
@@ -326,6 +336,7 @@ impl SocketOptions {
             keepalive: false,
             linger: None,
             broadcast: false,
+            device: None,
             receive_low_water: 1,
             receive_timeout: None,
             send_timeout: None,
@@ -384,6 +395,7 @@ impl SocketOptions {
             }
             SocketOption::Linger(time) => self.linger = time,
             SocketOption::Broadcast(on) => self.broadcast = on,
+            SocketOption::BindToDevice(device) => self.device = device,
             SocketOption::ReceiveTimeout(time) => self.receive_timeout = time,
             SocketOption::SendTimeout(time) => self.send_timeout = time,
             SocketOption::Priority(priority) => self.priority = priority,

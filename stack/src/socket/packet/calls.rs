@@ -169,6 +169,7 @@ impl ProtocolCalls for PacketSockets {
             | SocketOption::KeepAlive(_)
             | SocketOption::Linger(_)
             | SocketOption::Broadcast(_)
+            | SocketOption::BindToDevice(_)
             | SocketOption::ReceiveLowWater(_)
             | SocketOption::OobInline(_)
             | SocketOption::MaxPacingRate(_)

@@ -176,7 +176,10 @@ impl ProtocolCalls for RawSockets {
             SocketOption::IcmpFilter(_) if number != icmp => return Err(Error::NotSupported),
             _ => {}
         }
-        env.common.set_option(&env.ctx, id, option)
+        match option {
+            SocketOption::BindToDevice(device) => env.common.set_device(&env.ctx, id, device),
+            option => env.common.set_option(&env.ctx, id, option),
+        }
     }
 }
 

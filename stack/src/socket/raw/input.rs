@@ -35,9 +35,10 @@ impl ProtocolInput for RawSockets {
     /// ones; of a path MTU it hears over IPv4 only.
     fn handle_error(&mut self, env: &mut Env<'_>, flow: &FourTuple, error: &NetworkError) -> bool {
         let (local, remote, is_v4) = (error.local, error.remote, error.local.is_ipv4());
+        let device = error.iface.and_then(|iface| env.device_of(iface, local));
         let mut is_ours = false;
         for &id in self.receivers(is_v4, error.protocol) {
-            if !takes(env.common, id, local, remote, error.iface) {
+            if !takes(env.common, id, local, remote, device) {
                 continue;
             }
             is_ours = true;
@@ -62,7 +63,7 @@ impl RawSockets {
         };
         let mut is_taken = false;
         for &id in self.receivers(src.is_ipv4(), protocol) {
-            if !takes(env.common, id, dst, src, Some(iface)) {
+            if !takes(env.common, id, dst, src, env.device_of(iface, dst)) {
                 continue;
             }
             is_taken = true;

@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::id::SocketId;
+use crate::network::Network;
 use crate::socket::common::Env;
 use crate::socket::options::{SocketOption, SocketOptions};
 use crate::socket::record::{Protocol, Socket};
@@ -90,6 +91,7 @@ pub(super) struct OptionTarget<'a> {
     pub(super) socket: &'a Socket,
     pub(super) config: &'a Config,
     pub(super) now: Instant,
+    pub(super) network: &'a Network,
 }
 
 /// The part of a TCP socket's state on which options depend.
@@ -105,7 +107,8 @@ pub(super) enum OptionPhase {
 impl<'a> OptionTarget<'a> {
     /// EBADF.
     pub(super) fn new(env: &'a Env<'_>, id: SocketId) -> Result<OptionTarget<'a>> {
-        Ok(OptionTarget { id, socket: env.common.record(id)?, config: env.ctx.config, now: env.ctx.now })
+        let socket = env.common.record(id)?;
+        Ok(OptionTarget { id, socket, config: env.ctx.config, now: env.ctx.now, network: env.network })
     }
 
     /// The options, as [`Stack::options`](crate::Stack::options) returns them.

@@ -3,13 +3,14 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::row::{Change, Get, Level, OptionTarget, Row, Set, read_int, saturated, words};
+use super::row::{Change, Get, Level, OptionTarget, Row, Set, name_of, read_int, saturated, words};
 use crate::error::{Error, Result};
 use crate::socket::credentials::Credentials;
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::options::SocketOption;
 use crate::socket::packet::LinkHeader;
 use crate::socket::record::Protocol;
+use crate::socket::scope::{iface_of, scope_id};
 use crate::socket::tcp::stream::TcpSocket;
 use crate::socket::unix::UnixSocket;
 
@@ -90,6 +91,7 @@ const ROWS: &[Row] = &[
     Row::read_only(19, "SO_SNDLOWAT", Get::Int(|_| Ok(1))),
     RECEIVE_TIMEOUT,
     SEND_TIMEOUT,
+    Row::new(25, "SO_BINDTODEVICE", Set::Bytes(device), Get::Bytes(device_of)),
     Row::read_only(28, "SO_PEERNAME", Get::Bytes(peer_name)),
     Row::read_only(30, "SO_ACCEPTCONN", Get::Int(|target| Ok(is_listener(target).into()))),
     Row::int(
@@ -120,6 +122,19 @@ const ROWS: &[Row] = &[
     Row::new(47, "SO_MAX_PACING_RATE", Set::Bytes(pacing_rate), Get::Bytes(pacing_rate_of)),
     Row::read_only(55, "SO_MEMINFO", Get::Bytes(|target, _| Ok(memory_info(target)))),
     Row::read_only(57, "SO_COOKIE", Get::Bytes(cookie)),
+    Row::int(
+        62,
+        "SO_BINDTOIFINDEX",
+        |_, index| match index {
+            0 => Ok(Some(SocketOption::BindToDevice(None))),
+            index if index < 0 => Err(Error::InvalidArgument),
+            index => {
+                let scope = u16::try_from(index).map_err(|_| Error::NoDevice)?;
+                Ok(Some(SocketOption::BindToDevice(iface_of(scope))))
+            }
+        },
+        |target| Ok(target.socket.device().map_or(0, |device| scope_id(device).into())),
+    ),
     Row { number: 66, ..RECEIVE_TIMEOUT },
     Row { number: 67, ..SEND_TIMEOUT },
 ];
@@ -142,6 +157,30 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const AF_UNIX: u16 = 1;
 const AF_PACKET: u16 = 17;
+
+/// Linux's IFNAMSIZ.
+const NAME_BYTES: usize = 16;
+
+/// The name of an interface; an empty one ends the restriction. ENODEV.
+fn device(target: &OptionTarget<'_>, value: &[u8]) -> Result<Change> {
+    let name = name_of(&value[..value.len().min(NAME_BYTES - 1)]);
+    if name.is_empty() {
+        return Ok(Some(SocketOption::BindToDevice(None)));
+    }
+    let iface = str::from_utf8(name).ok().and_then(|name| target.network.interface_by_name(name));
+    iface.map(|iface| Some(SocketOption::BindToDevice(Some(iface)))).ok_or(Error::NoDevice)
+}
+
+/// The name of the interface with its NUL; nothing if there is none. EINVAL for a buffer that is
+/// shorter than a name may be, ENODEV if there is no such interface.
+fn device_of(target: &OptionTarget<'_>, len: usize) -> Result<Vec<u8>> {
+    let Some(device) = target.socket.device() else { return Ok(Vec::new()) };
+    if len < NAME_BYTES {
+        return Err(Error::InvalidArgument);
+    }
+    let name = target.network.interface_name(device).ok_or(Error::NoDevice)?;
+    Ok([name.as_bytes(), &[0]].concat())
+}
 
 /// A buffer size. As on Linux a negative number is a very large one.
 fn unsigned(bytes: i32) -> usize {

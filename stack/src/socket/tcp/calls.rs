@@ -58,16 +58,16 @@ impl ProtocolCalls for TcpSockets {
             }
             TcpSocket::Idle => {}
         }
-        let Bound { addr, port, .. } = match socket.bound() {
+        let bound = match socket.bound() {
             Some(bound) => bound,
             None => {
-                let any = Bound { addr: socket.any_addr(true), port: 0, scope: 0, names_port: false };
+                let any = socket.default_binding(true);
                 bind_port(env, &mut self.ports, id, any)?
             }
         };
-        self.ports.listen(port, id)?;
+        self.ports.listen(bound.port, id)?;
         let socket = env.common.record_mut(id)?;
-        self.listeners.insert(addr, port, id, socket.options.reuse_port);
+        self.listeners.insert(bound.key(), id, socket.options.reuse_port);
         socket.protocol = Protocol::Tcp(TcpSocket::Listener(Listener::new(backlog).into()));
         env.common.settle(id, Wakeup::NONE);
         Ok(())
@@ -262,6 +262,7 @@ impl ProtocolCalls for TcpSockets {
                 }
                 return Ok(());
             }
+            SocketOption::BindToDevice(device) => return self.bind_to_device(env, id, device),
             SocketOption::Tos(tos) => SocketOption::Tos(tos & !ECN_FIELD),
             option => option,
         };
@@ -353,9 +354,9 @@ impl TcpSockets {
         let bound = socket.bound();
         let protocol = mem::replace(&mut socket.protocol, Protocol::Tcp(TcpSocket::Idle));
         let Protocol::Tcp(TcpSocket::Listener(listener)) = protocol else { return };
-        if let Some(Bound { addr, port, .. }) = bound {
-            self.listeners.remove(addr, port, id);
-            self.ports.change(port, id, |binding| binding.listening = false);
+        if let Some(bound) = bound {
+            self.listeners.remove(bound.key(), id);
+            self.ports.change(bound.port, id, |binding| binding.listening = false);
         }
         for waiting in listener.queue {
             self.abort(env, waiting);
@@ -404,11 +405,11 @@ impl TcpSockets {
         if let Some(Bound { port, .. }) = bound {
             self.ports.change(port, id, |binding| binding.reuse = reuse);
         } else if let Ok(tcp) = socket.protocol.tcp_mut()
-            && let Some((local, shared)) = tcp.port_share()
+            && let Some((tuple, shared)) = tcp.port_share()
         {
             let old = mem::replace(shared, reuse);
-            self.ports.remove_connection(local, old);
-            self.ports.add_connection(local, reuse);
+            self.ports.remove_connection(&tuple, old);
+            self.ports.add_connection(&tuple, reuse);
         }
     }
 }

@@ -13,7 +13,9 @@ use crate::error::{Error, Result};
 use crate::id::SocketId;
 use crate::socket::common::{Common, Env};
 use crate::socket::record::Protocol;
-use crate::socket::scope::{Bound, flow_scope, iface_of, loopback_if_unspecified};
+use crate::socket::scope::{
+    Bound, flow_scope, iface_of, is_link_local, loopback_if_unspecified, scope_id, scope_on,
+};
 use crate::steering::Share;
 use crate::subject::Subject;
 use crate::tcp::{Connection, State};
@@ -59,7 +61,7 @@ impl TcpSockets {
         socket.protocol = Protocol::Tcp(TcpSocket::Stream(stream.into()));
         socket.renew_readiness();
         match shares_port {
-            Some(reuse) => self.ports.add_connection(tuple.local, reuse),
+            Some(reuse) => self.ports.add_connection(&tuple, reuse),
             // From now on it conflicts only with sockets on the same address.
             None => self.rebind(id, tuple.local.port, BoundAddr::One(tuple.local.addr)),
         }
@@ -74,7 +76,9 @@ impl TcpSockets {
         let network = &*env.network;
         let socket = env.common.record(id)?;
         let bound = socket.bound();
-        let (mut remote, scope) = socket.accept_addr(addr)?;
+        let (mut remote, named) = socket.accept_addr(addr)?;
+        let device = socket.options.device;
+        let scope = if is_link_local(remote.addr) { scope_on(device, named)? } else { named };
         remote.addr = loopback_if_unspecified(remote.addr);
         if remote.addr.is_multicast() || network.is_broadcast(remote.addr) {
             return Err(Error::NetworkUnreachable);
@@ -84,9 +88,10 @@ impl TcpSockets {
                 return Err(Error::NetworkUnreachable);
             }
             Some(Bound { addr: BoundAddr::One(addr), .. }) => addr,
-            _ => network.source_for(remote.addr, iface_of(scope))?,
+            _ => network.source_for(remote.addr, iface_of(scope).or(device))?,
         };
         let scope = flow_scope(local_addr, remote.addr, scope, bound)?;
+        let scope = device.map_or(scope, scope_id);
         network.check_route(local_addr, remote.addr, iface_of(scope))?;
         let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
         let share = network.share();

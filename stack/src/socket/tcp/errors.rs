@@ -23,6 +23,11 @@ impl ProtocolInput for TcpSockets {
         }
         let Some(&[a, b, c, d]) = error.transport.get(4..8) else { return false };
         let seq = SeqNumber(u32::from_be_bytes([a, b, c, d]));
+        let mut flow = *flow;
+        if let Some(iface) = error.iface.filter(|_| env.common.has_devices) {
+            self.find_device(env, &mut flow, iface);
+        }
+        let flow = &flow;
         env.ctx.subject = Subject::Tcp(*flow);
         let report = report(error.kind, error.local.is_ipv4());
         let id = match self.find_record(env.common, flow) {

@@ -156,7 +156,7 @@ impl TcpSockets {
         socket.holders = Holders::AcceptQueue;
         let id = env.common.records.insert(socket);
         self.connections.insert(&tuple, Target::Connection(id));
-        self.ports.add_connection(tuple.local, reuse);
+        self.ports.add_connection(&tuple, reuse);
         env.ctx.stats.tcp.passive_opens += 1;
         if let Some((parent, _)) = env.common.listener_mut(listener) {
             parent.queue.push_back(id);

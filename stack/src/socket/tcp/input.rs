@@ -70,7 +70,10 @@ impl TcpSockets {
     pub(in crate::socket) fn handle_segment(&mut self, env: &mut Env<'_>, mut datagram: Datagram) {
         // Borrowed, not moved, because every segment passes here.
         let mut parsed = Header::parse(datagram.transport());
-        if let Some((tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
+        if let Some((mut tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
+            if env.common.has_devices {
+                self.find_device(env, &mut tuple, datagram.iface);
+            }
             if env.common.has_filters && !self.passes_filter(env, &tuple, header_len, &mut datagram) {
                 return;
             }
@@ -83,7 +86,10 @@ impl TcpSockets {
     /// waits for it; see [`Joining`](super::joining::Joining). Returns whether any segment waits.
     pub(in crate::socket) fn join_segment(&mut self, env: &mut Env<'_>, mut datagram: Datagram) -> bool {
         let mut parsed = Header::parse(datagram.transport());
-        if let Some((tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
+        if let Some((mut tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
+            if env.common.has_devices {
+                self.find_device(env, &mut tuple, datagram.iface);
+            }
             if env.common.has_filters && !self.passes_filter(env, &tuple, header_len, &mut datagram) {
                 return !self.joining.is_empty();
             }

@@ -3,7 +3,7 @@
 //! Read `stream` and `listener` (what a socket has become), `connections` (which record a segment
 //! is for), then `input` (segments), `joining` (segments of a burst), `handshakes`, `cookies`,
 //! `fast_open` and `fast_open_cache` (new connections), `calls` and `connect` (calls of programs),
-//! `params` (the initial parameters of a connection), `output` and `segmentation` (outgoing
+//! `params` (the initial parameters of a connection), `device` (SO_BINDTODEVICE), `output` and `segmentation` (outgoing
 //! segments), `settle` (what follows all of these), `ended` (what is left of a connection),
 //! `time_waits`, `orphans` (connections that no descriptor holds), `pressure` (memory shortage),
 //! `questions` (queries) and `errors` (ICMP errors).
@@ -12,6 +12,7 @@ mod calls;
 mod connect;
 mod connections;
 mod cookies;
+mod device;
 mod ended;
 mod errors;
 mod fast_open;

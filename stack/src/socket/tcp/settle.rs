@@ -128,7 +128,7 @@ impl TcpSockets {
         let tuple = stream.tuple;
         let entry =
             TimeWaitEntry::new(stream.named(&mut env.ctx).time_wait(&mut env.ctx), &tuple, reuse, tos);
-        self.ports.add_connection(tuple.local, reuse);
+        self.ports.add_connection(&tuple, reuse);
         let record = self.time_waits.insert(&env.ctx, entry);
         self.connections.replace(&tuple, Target::Connection(id), Target::TimeWait(record));
     }
@@ -153,7 +153,7 @@ impl TcpSockets {
     /// Removes the four-tuple and the port of a record that was removed.
     pub(super) fn forget_time_wait(&mut self, id: TimeWaitId, tuple: &FourTuple, reuse: Reuse) {
         self.connections.remove(tuple, Target::TimeWait(id));
-        self.ports.remove_connection(tuple.local, reuse);
+        self.ports.remove_connection(tuple, reuse);
     }
 
     /// Removes a socket from all tables.
@@ -163,8 +163,8 @@ impl TcpSockets {
         let protocol = mem::replace(&mut socket.protocol, Protocol::Tcp(TcpSocket::Idle));
         match protocol {
             Protocol::Tcp(TcpSocket::Listener(_)) => {
-                if let Some(Bound { addr, port, .. }) = bound {
-                    self.listeners.remove(addr, port, id);
+                if let Some(bound) = bound {
+                    self.listeners.remove(bound.key(), id);
                 }
             }
             Protocol::Tcp(tcp) => self.forget_connection(common, id, tcp),
@@ -178,8 +178,8 @@ impl TcpSockets {
 
     /// Removes a connection from the tables that would still contain it after its socket.
     pub(super) fn forget_connection(&mut self, common: &mut Common, id: SocketId, mut tcp: TcpSocket) {
-        if let Some((local, reuse)) = tcp.port_share() {
-            self.ports.remove_connection(local, *reuse);
+        if let Some((tuple, reuse)) = tcp.port_share() {
+            self.ports.remove_connection(&tuple, *reuse);
         }
         if let TcpSocket::Stream(stream) = &mut tcp {
             common.timers.disarm(&mut stream.armed, TimerTarget::Socket(id));

@@ -5,7 +5,7 @@ use core::mem;
 
 use super::listener::Listener;
 use crate::Ctx;
-use crate::demux::{Endpoint, FourTuple};
+use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::memory::Shortage;
@@ -80,7 +80,7 @@ impl Stream {
         }
     }
 
-    /// The interface of its link-local addresses.
+    /// The interface that it is bound to, by SO_BINDTODEVICE or by a link-local address.
     pub(super) fn iface(&self) -> Option<InterfaceId> {
         iface_of(self.tuple.scope)
     }
@@ -92,15 +92,15 @@ impl Stream {
 }
 
 impl TcpSocket {
-    /// The local end of a connection that stands in the port table, and what it shares the port
+    /// The addresses of a connection that stands in the port table, and what it shares the port
     /// under.
-    pub(super) fn port_share(&mut self) -> Option<(Endpoint, &mut Reuse)> {
+    pub(super) fn port_share(&mut self) -> Option<(FourTuple, &mut Reuse)> {
         let (tuple, shares_port) = match self {
-            TcpSocket::Stream(stream) => (&stream.tuple, &mut stream.shares_port),
-            TcpSocket::Ended(stream) => (&stream.tuple, &mut stream.shares_port),
+            TcpSocket::Stream(stream) => (stream.tuple, &mut stream.shares_port),
+            TcpSocket::Ended(stream) => (stream.tuple, &mut stream.shares_port),
             TcpSocket::Idle | TcpSocket::Listener(_) => return None,
         };
-        Some((tuple.local, shares_port.as_mut()?))
+        Some((tuple, shares_port.as_mut()?))
     }
 }
 

@@ -7,6 +7,7 @@ use super::UdpSockets;
 use crate::error::{Error, Result};
 use crate::frame::{Transmit, payload_len};
 use crate::id::SocketId;
+use crate::interface_id::InterfaceId;
 use crate::ip::protocol;
 use crate::message_flags::SendFlags;
 use crate::multicast::MulticastInterface;
@@ -21,7 +22,7 @@ use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
-use crate::socket::scope::iface_of;
+use crate::socket::scope::{flow_on_device, iface_of};
 use crate::socket::takers::keys;
 use crate::udp;
 
@@ -158,10 +159,16 @@ impl ProtocolCalls for UdpSockets {
             self.connected.remove(&flow);
         }
         self.ports.on_disconnect(env, id, connected.is_some())?;
+        if env.common.record(id)?.options.device.is_some() {
+            self.set_option(env, id, SocketOption::BindToDevice(None))?;
+        }
         self.ports.update_takers(env.common.record(id)?, id, &before)
     }
 
     fn set_option(&mut self, env: &mut Env<'_>, id: SocketId, option: SocketOption) -> Result<()> {
+        if let SocketOption::BindToDevice(device) = option {
+            return self.bind_to_device(env, id, device);
+        }
         self.ports.set_option(env, id, option)?;
         if option == SocketOption::UdpCork(false) {
             env.common.uncork(id)?;
@@ -182,6 +189,24 @@ impl ProtocolCalls for UdpSockets {
 }
 
 impl UdpSockets {
+    /// SO_BINDTODEVICE. EADDRINUSE if a socket on that interface has the same peer and local
+    /// address.
+    #[cold]
+    fn bind_to_device(&mut self, env: &mut Env<'_>, id: SocketId, device: Option<InterfaceId>) -> Result<()> {
+        let connected = env.common.record_mut(id)?.datagrams_mut()?.connected;
+        let moved = connected.map(|flow| flow_on_device(flow, device));
+        if moved.is_some_and(|flow| self.connected.get(&flow).is_some_and(|&other| other != id)) {
+            return Err(Error::AddressInUse);
+        }
+        env.common.set_option(&env.ctx, id, SocketOption::BindToDevice(device))?;
+        if let (Some(flow), Some(moved)) = (connected, moved) {
+            self.connected.remove(&flow);
+            self.connected.insert(moved, id);
+            env.common.record_mut(id)?.datagrams_mut()?.connected = Some(moved);
+        }
+        self.ports.renew_device(env, id, connected.is_some())
+    }
+
     /// Sends a part of a datagram: `begun` is its beginning, unless there is one. Without MSG_MORE
     /// and UDP_CORK this is the last part.
     #[cold]

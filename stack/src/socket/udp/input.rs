@@ -8,13 +8,14 @@ use crate::bpf::Filter;
 use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::id::SocketId;
+use crate::interface_id::InterfaceId;
 use crate::ip::protocol;
 use crate::network::{Cast, Datagram, NetworkError, NetworkErrorKind};
 use crate::socket::common::Env;
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
-use crate::socket::scope::scope_of;
+use crate::socket::scope::{scope_id, scope_of};
 use crate::subject::Subject;
 use crate::udp;
 
@@ -28,13 +29,16 @@ impl UdpSockets {
             Cast::Unicast => scope_of([datagram.src, datagram.dst], datagram.iface),
             Cast::Broadcast | Cast::Multicast => scope_of([datagram.src, datagram.src], datagram.iface),
         };
-        let flow = FourTuple {
+        let mut flow = FourTuple {
             local: Endpoint::new(datagram.dst, header.dst_port),
             remote: Endpoint::new(datagram.src, header.src_port),
             scope,
         };
         if datagram.cast != Cast::Unicast {
             return self.handle_group_datagram(env, datagram, &flow, header.len);
+        }
+        if env.common.has_devices {
+            self.find_device(env, &mut flow, datagram.iface);
         }
         match self.connected.get(&flow).copied().or_else(|| self.ports.find(&flow)) {
             Some(id) => deliver(env, id, datagram, &flow, header.len),
@@ -48,6 +52,21 @@ impl UdpSockets {
 }
 
 impl UdpSockets {
+    /// Makes the interface that a packet came in through the scope of its flow, if it is for a
+    /// socket that is bound to that interface.
+    #[cold]
+    fn find_device(&self, env: &Env<'_>, flow: &mut FourTuple, iface: InterfaceId) {
+        if flow.scope != 0 {
+            return;
+        }
+        let scope = scope_id(env.network.device_of(iface, flow.local.addr));
+        let through = FourTuple { scope, ..*flow };
+        let is_connected = |flow: &FourTuple| self.connected.contains_key(flow);
+        if is_connected(&through) || !is_connected(flow) && self.ports.is_for_device(&through) {
+            *flow = through;
+        }
+    }
+
     /// Delivers a datagram to a group to every socket that takes it, and one to a broadcast address
     /// to every socket on the port.
     #[inline(never)]
@@ -60,7 +79,7 @@ impl UdpSockets {
         let ids: SmallVec<[SocketId; 4]> = if dst.is_multicast() {
             self.ports.takers(dst, port).filter(takes).collect()
         } else {
-            self.ports.all(dst, port).collect()
+            self.ports.all(dst, port, scope_id(datagram.iface)).collect()
         };
         if ids.is_empty() {
             count_drop(env, flow, DropReason::NoUdpSocket);
@@ -76,6 +95,11 @@ impl ProtocolInput for UdpSockets {
         if error.protocol != protocol::UDP {
             return false;
         }
+        let mut flow = *flow;
+        if let Some(iface) = error.iface.filter(|_| env.common.has_devices) {
+            self.find_device(env, &mut flow, iface);
+        }
+        let flow = &flow;
         let connected = self.connected.get(flow).copied();
         let Some(id) = connected.or_else(|| self.ports.find(flow)) else { return false };
         let queues = env.common.records.get(id).is_some_and(|socket| socket.options.ip.receive_errors);
