@@ -29,27 +29,34 @@ pub(super) struct DataCounters {
     /// Bytes a second.
     pub(super) delivery_rate: u64,
     pub(super) delivery_rate_app_limited: bool,
-    pub(super) chrono: Chrono,
-    losses: Option<Box<LossCounters>>,
+    activity: Activity,
+    activity_since: Instant,
+    /// In nanoseconds, without those of the activities that are rare.
+    busy: u64,
+    rare: Option<Box<RareCounters>>,
 }
 
-/// Counters of losses, duplicates and reordering. Most connections never allocate them.
+/// What most connections never allocate: counters of losses, duplicates and reordering, and for how
+/// long a window or a buffer was the limit.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LossCounters {
+pub(super) struct RareCounters {
     pub(super) bytes_retrans: u64,
     pub(super) total_retrans: u32,
     pub(super) rcv_ooopack: u32,
     pub(super) dsack_dups: u32,
     pub(super) total_rto: u32,
+    /// These in nanoseconds.
+    window_limited: u64,
+    buffer_limited: u64,
 }
 
 impl DataCounters {
-    pub(super) fn losses(&self) -> LossCounters {
-        self.losses.as_deref().copied().unwrap_or_default()
+    pub(super) fn rare(&self) -> RareCounters {
+        self.rare.as_deref().copied().unwrap_or_default()
     }
 
-    fn losses_mut(&mut self) -> &mut LossCounters {
-        self.losses.get_or_insert_default()
+    fn rare_mut(&mut self) -> &mut RareCounters {
+        self.rare.get_or_insert_default()
     }
 }
 
@@ -67,40 +74,31 @@ pub(super) enum Activity {
     BufferLimited,
 }
 
-/// How long the sender was in each activity.
-#[derive(Debug, Default)]
-pub(super) struct Chrono {
-    activity: Activity,
-    since: Instant,
-    /// These in nanoseconds.
-    busy: u64,
-    window_limited: u64,
-    buffer_limited: u64,
-}
-
-impl Chrono {
-    fn set(&mut self, now: Instant, activity: Activity) {
+impl DataCounters {
+    fn set_activity(&mut self, now: Instant, activity: Activity) {
         if activity == self.activity {
             return;
         }
-        let elapsed = now.as_nanos().saturating_sub(self.since.as_nanos());
+        let elapsed = now.as_nanos().saturating_sub(self.activity_since.as_nanos());
         match self.activity {
             Activity::Idle => {}
             Activity::Busy => self.busy += elapsed,
-            Activity::WindowLimited => self.window_limited += elapsed,
-            Activity::BufferLimited => self.buffer_limited += elapsed,
+            Activity::WindowLimited => self.rare_mut().window_limited += elapsed,
+            Activity::BufferLimited => self.rare_mut().buffer_limited += elapsed,
         }
         self.activity = activity;
-        self.since = now;
+        self.activity_since = now;
     }
 
-    /// The times up to now: busy in any way, limited by the window, limited by the buffer.
-    pub(super) fn times(&self, now: Instant) -> (Duration, Duration, Duration) {
+    /// How long the sender was in each activity up to now: busy in any way, limited by the window,
+    /// limited by the buffer.
+    pub(super) fn activity_times(&self, now: Instant) -> (Duration, Duration, Duration) {
         let current = |activity| {
-            if self.activity == activity { now.duration_since(self.since) } else { Duration::ZERO }
+            if self.activity == activity { now.duration_since(self.activity_since) } else { Duration::ZERO }
         };
-        let window_limited = Duration::from_nanos(self.window_limited) + current(Activity::WindowLimited);
-        let buffer_limited = Duration::from_nanos(self.buffer_limited) + current(Activity::BufferLimited);
+        let rare = self.rare();
+        let window_limited = Duration::from_nanos(rare.window_limited) + current(Activity::WindowLimited);
+        let buffer_limited = Duration::from_nanos(rare.buffer_limited) + current(Activity::BufferLimited);
         let busy = Duration::from_nanos(self.busy) + current(Activity::Busy);
         (busy + window_limited + buffer_limited, window_limited, buffer_limited)
     }
@@ -134,7 +132,7 @@ impl Counters {
 
     /// Segments were retransmitted.
     pub(super) fn on_resent(&mut self, segs: u32, bytes: u32) {
-        let losses = self.flow().losses_mut();
+        let losses = self.flow().rare_mut();
         losses.total_retrans = losses.total_retrans.wrapping_add(segs);
         losses.bytes_retrans += u64::from(bytes);
     }
@@ -157,18 +155,18 @@ impl Counters {
     }
 
     pub(super) fn on_dsack(&mut self) {
-        let losses = self.flow().losses_mut();
+        let losses = self.flow().rare_mut();
         losses.dsack_dups = losses.dsack_dups.wrapping_add(1);
     }
 
     pub(super) fn on_timeout(&mut self) {
-        let losses = self.flow().losses_mut();
+        let losses = self.flow().rare_mut();
         losses.total_rto = losses.total_rto.wrapping_add(1);
     }
 
     /// Whether the peer's window was the limit after the last transmission.
     pub(super) fn has_waited_for_window(&self) -> bool {
-        self.flow.as_ref().is_some_and(|flow| flow.chrono.activity == Activity::WindowLimited)
+        self.flow.as_ref().is_some_and(|flow| flow.activity == Activity::WindowLimited)
     }
 
     /// A sample that the program limited counts only if it is higher (Linux's tcp_rate_gen).
@@ -197,7 +195,7 @@ impl Connection {
                 flow.bytes_received += u64::from((self.rcv.nxt - nxt).saturating_sub(fin));
             }
             Stored::OutOfOrder => {
-                let losses = flow.losses_mut();
+                let losses = flow.rare_mut();
                 losses.rcv_ooopack = losses.rcv_ooopack.wrapping_add(segs);
             }
             Stored::Duplicate | Stored::Refused | Stored::Full => {}
@@ -220,6 +218,6 @@ impl Connection {
         } else {
             Activity::Busy
         };
-        self.counters.flow().chrono.set(now, activity);
+        self.counters.flow().set_activity(now, activity);
     }
 }

@@ -160,7 +160,7 @@ impl SynReceived {
     pub(crate) fn cookie_syn_ack(ctx: &mut Ctx<'_>, syn: &Header, params: &OpenParams) -> Header {
         let mut record = SynReceived::new(ctx, syn, params);
         let options = &syn.options;
-        let remembered = if record.timestamps.enabled {
+        let remembered = if record.timestamps.is_enabled() {
             Remembered::of_syn(options, record.ecn.is_rfc3168())
         } else {
             Remembered::NONE

@@ -187,7 +187,7 @@ impl Connection {
     pub(crate) fn info(&self, now: Instant, config: &Config, header_bytes: u32) -> TcpInfo {
         let none = DataCounters::default();
         let flow = self.counters.flow.as_deref().unwrap_or(&none);
-        let losses = flow.losses();
+        let losses = flow.rare();
         let mss = self.congestion.mss().max(1);
         let flight = if self.state == State::Closed { 0 } else { self.snd.flight() };
         let segs = |bytes: u32| bytes.div_ceil(mss);
@@ -196,7 +196,7 @@ impl Connection {
         let repeated = self.flight.scoreboard.repeated().saturating_sub(if probed { mss } else { 0 });
         let ssthresh = self.congestion.ssthresh();
         let is_scaled = self.snd.is_scaled() && self.state != State::SynSent;
-        let (busy_time, rwnd_limited, sndbuf_limited) = flow.chrono.times(now);
+        let (busy_time, rwnd_limited, sndbuf_limited) = flow.activity_times(now);
         let sizing = self.rcv.sizing.as_deref();
         let (reord_seen, reordering_segs) = self.flight.rack.reordering();
         TcpInfo {
@@ -206,7 +206,7 @@ impl Connection {
             retransmits: self.retries.timeouts,
             probes: self.retries.unanswered_probes.max(self.retries.keepalives),
             backoff: self.rtt.backed_off().max(self.retries.probes),
-            timestamps: self.timestamps.enabled,
+            timestamps: self.timestamps.is_enabled(),
             sack: self.syn.sack_permitted,
             snd_wscale: is_scaled.then(|| self.snd.scale().shift()),
             rcv_wscale: is_scaled.then(|| self.rcv.wnd.scale.shift()),

@@ -257,7 +257,7 @@ impl Connection {
         if !self.syn.sack_permitted || !self.rcv.has_sack_blocks() {
             return super::SackBlocks::new();
         }
-        let limit = if self.timestamps.enabled { SACK_BLOCKS_WITH_TIMESTAMPS } else { SACK_BLOCKS };
+        let limit = if self.timestamps.is_enabled() { SACK_BLOCKS_WITH_TIMESTAMPS } else { SACK_BLOCKS };
         self.rcv.sack_blocks(limit)
     }
 

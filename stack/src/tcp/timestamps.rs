@@ -28,37 +28,41 @@ pub(super) const PAWS_WINDOW: u32 = 1;
 /// The timestamps of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct TimestampState {
-    /// Snd.TS.OK: both SYNs carried the option.
-    pub(super) enabled: bool,
     /// The offset that is added to the millisecond clock.
     pub(super) offset: u32,
     /// TS.Recent.
     recent: u32,
-    recent_at: Instant,
+    /// When that was set; `None` without timestamps (Snd.TS.OK).
+    recent_at: Option<Instant>,
 }
 
 impl TimestampState {
     /// The state before the peer's SYN.
     pub(super) fn new(offset: u32) -> TimestampState {
-        TimestampState { enabled: false, offset, recent: 0, recent_at: Instant::ZERO }
+        TimestampState { offset, recent: 0, recent_at: None }
     }
 
     /// Restores the state from a TIME-WAIT record.
     pub(super) fn restored(enabled: bool, offset: u32, recent: u32, now: Instant) -> TimestampState {
-        TimestampState { enabled, offset, recent, recent_at: now }
+        TimestampState { offset, recent, recent_at: enabled.then_some(now) }
+    }
+
+    /// Snd.TS.OK: whether both SYNs carried the option.
+    #[inline]
+    pub(super) fn is_enabled(&self) -> bool {
+        self.recent_at.is_some()
     }
 
     /// The values for a TIME-WAIT record: whether timestamps were negotiated, and TS.Recent.
     pub(super) fn recent(&self) -> (bool, u32) {
-        (self.enabled, self.recent)
+        (self.is_enabled(), self.recent)
     }
 
     /// Takes the option of the peer's SYN, if it had one.
     pub(super) fn negotiate(&mut self, now: Instant, from_syn: Option<Timestamps>) {
-        self.enabled = from_syn.is_some();
+        self.recent_at = from_syn.map(|_| now);
         if let Some(timestamps) = from_syn {
             self.recent = timestamps.value;
-            self.recent_at = now;
         }
     }
 
@@ -76,13 +80,13 @@ impl TimestampState {
 
     /// The option of every segment once timestamps are negotiated (RFC 7323 §3.2, RFC7323-3.2-b).
     pub(super) fn option(&self, now: Instant) -> Option<Timestamps> {
-        self.enabled.then(|| self.offer(now))
+        self.is_enabled().then(|| self.offer(now))
     }
 
     /// The option of a SYN-ACK with a SYN cookie: the lowest bits of the clock encode `remembered`.
     pub(super) fn cookie_option(&self, now: Instant, remembered: Remembered) -> Option<Timestamps> {
         let value = remembered.into_clock(now.as_millis() as u32).wrapping_add(self.offset);
-        self.enabled.then_some(Timestamps { value, echo: self.recent })
+        self.is_enabled().then_some(Timestamps { value, echo: self.recent })
     }
 
     /// The options that are encoded in the peer's echo of that timestamp.
@@ -100,7 +104,9 @@ impl TimestampState {
     /// against wrapped numbers.
     pub(super) fn check(&self, now: Instant, timestamps: Option<Timestamps>, window: u32) -> TimestampCheck {
         match timestamps {
-            Some(timestamps) if self.enabled && self.is_old(now, timestamps.value.wrapping_add(window)) => {
+            Some(timestamps)
+                if self.is_enabled() && self.is_old(now, timestamps.value.wrapping_add(window)) =>
+            {
                 TimestampCheck::Old
             }
             _ => TimestampCheck::Fine,
@@ -112,7 +118,7 @@ impl TimestampState {
         // that, too.
         self.recent != 0
             && is_before(value, self.recent)
-            && now.duration_since(self.recent_at) <= OUTDATED_AFTER
+            && self.recent_at.is_some_and(|at| now.duration_since(at) <= OUTDATED_AFTER)
     }
 
     /// Whether `value` is later than TS.Recent: what RFC 6191 asks of a SYN that reopens a
@@ -125,19 +131,20 @@ impl TimestampState {
     /// acknowledgement sent sets TS.Recent.
     pub(super) fn on_segment(&mut self, now: Instant, header: &Header, last_ack_sent: SeqNumber) {
         if let Some(timestamps) = header.options.timestamps
-            && self.enabled
+            && self.is_enabled()
             && header.seq.before_eq(last_ack_sent)
             && !self.is_old(now, timestamps.value)
         {
             self.recent = timestamps.value;
-            self.recent_at = now;
+            self.recent_at = Some(now);
         }
     }
 
     /// Whether the echoed timestamp is earlier than `clock`. The echo is zero where there is
     /// nothing to echo.
     pub(super) fn echoes_before(&self, header: &Header, clock: u32) -> bool {
-        let timestamps = header.options.timestamps.filter(|timestamps| self.enabled && timestamps.echo != 0);
+        let timestamps =
+            header.options.timestamps.filter(|timestamps| self.is_enabled() && timestamps.echo != 0);
         timestamps.is_some_and(|timestamps| is_before(timestamps.echo, clock))
     }
 
@@ -148,7 +155,7 @@ impl TimestampState {
 
     /// The round trip from the echoed timestamp (RFC 7323 §4.1), at least a millisecond.
     pub(super) fn round_trip(&self, now: Instant, header: &Header) -> Option<Duration> {
-        let timestamps = header.options.timestamps.filter(|_| self.enabled)?;
+        let timestamps = header.options.timestamps.filter(|_| self.is_enabled())?;
         let clock = self.clock(now);
         // Zero is sent when there is nothing to echo. A time in the future is not from us.
         if timestamps.echo == 0 || is_before(clock, timestamps.echo) {

@@ -111,8 +111,10 @@ fn a_program_that_sends_little_gets_no_larger_buffer_and_dialogues_measure_nothi
 fn the_receiver_finds_the_round_trip() {
     for timestamps in [true, false] {
         let mut pair = pair(|_| {});
-        pair.client.timestamps.enabled = timestamps;
-        pair.server().timestamps.enabled = timestamps;
+        if !timestamps {
+            pair.client.timestamps.negotiate(Instant::ZERO, None);
+            pair.server().timestamps.negotiate(Instant::ZERO, None);
+        }
         let _ = transfer(&mut pair, ROUND_TRIP * 8, usize::MAX);
         let sizing = pair.server().rcv.right_sizing(Instant::ZERO, false).expect("data has flowed");
         let millis = sizing.rtt / 1_000_000;
