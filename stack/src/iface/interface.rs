@@ -74,7 +74,7 @@ impl Interface {
             offloads: config.offloads,
             neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
             addresses: Vec::new(),
-            groups: InterfaceGroups::new(tunables.multicast.robustness, true),
+            groups: InterfaceGroups::new(&tunables.multicast, true),
             next_own_at: None,
         })
     }

@@ -9,7 +9,8 @@ use core::time::Duration;
 use super::filter::SourceFilter;
 use super::group::{GroupState, MembershipChange};
 use super::is_reported;
-use super::message::{Message, Query, Version, reports};
+use super::message::{GroupRecord, Message, Query, Version, reports};
+use crate::config::MulticastConfig;
 use crate::rng::Rng;
 use crate::time::Instant;
 use crate::timers::TimerQueue;
@@ -18,6 +19,9 @@ use crate::timers::TimerQueue;
 const QUERY_INTERVAL: Duration = Duration::from_secs(125);
 /// Unsolicited Report Interval (RFC 9776 §8.11, RFC9776-8.11; RFC 9777 §9.11).
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the Max Response Time counts in IGMP's Older Version Querier Present Interval (RFC
+/// 9776 §8.12).
+const OLD_QUERIER_RESPONSES: u32 = 10;
 /// Unsolicited Report Interval of the old versions (RFC 2236 §8.10, RFC 2710 §7.10).
 const OLD_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 /// The most groups that are reported in one call; the others stay due.
@@ -26,9 +30,11 @@ const MAX_GROUPS_AT_ONCE: usize = 256;
 /// The groups of one family that an interface listens to, and what routers are told about them.
 #[derive(Debug)]
 pub(super) struct GroupHost {
+    protocol: GroupProtocol,
     groups: BTreeMap<IpAddr, GroupState>,
     timers: TimerQueue<(IpAddr, Purpose)>,
-    /// The answer to a general query that is due.
+    /// The answer to a general query that is due. In old versions: when the groups that have not
+    /// answered yet must.
     general: Option<GeneralAnswer>,
     /// In old versions: all groups answer a general query by then.
     old_answers_until: Option<Instant>,
@@ -37,10 +43,21 @@ pub(super) struct GroupHost {
     version: Version,
     old_until: Option<Instant>,
     oldest_until: Option<Instant>,
+    /// Whether old versions are spoken to old queriers.
+    speaks_old: bool,
     /// The robustness variable if no querier names one.
     default_robustness: u8,
     robustness: u8,
     query_interval: Duration,
+}
+
+/// The protocol of a family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GroupProtocol {
+    /// IPv4.
+    Igmp,
+    /// IPv6.
+    Mld,
 }
 
 /// A timer of a group.
@@ -61,9 +78,10 @@ struct GeneralAnswer {
 }
 
 impl GroupHost {
-    pub(super) fn new(robustness: u8) -> Self {
-        let robustness = robustness.max(1);
+    pub(super) fn new(protocol: GroupProtocol, config: &MulticastConfig) -> Self {
+        let robustness = config.robustness.max(1);
         GroupHost {
+            protocol,
             groups: BTreeMap::new(),
             timers: TimerQueue::new(),
             general: None,
@@ -71,6 +89,7 @@ impl GroupHost {
             version: Version::Current,
             old_until: None,
             oldest_until: None,
+            speaks_old: config.old_versions,
             default_robustness: robustness,
             robustness,
             query_interval: QUERY_INTERVAL,
@@ -144,6 +163,10 @@ impl GroupHost {
 
     /// Handles a query (RFC 9776 §5.2, RFC 9777 §6.2).
     pub(super) fn handle_query(&mut self, now: Instant, rng: &mut Rng, query: &Query) {
+        // RFC 9776 §7.2.1 (RFC9776-7.2.1-f): this network has no old queriers.
+        if !self.speaks_old && query.version != Version::Current {
+            return;
+        }
         self.learn(now, query);
         let at = now + delay(rng, query.max_response);
         let is_general = query.group.is_none();
@@ -175,12 +198,12 @@ impl GroupHost {
 
     /// Learns from a query which version the querier speaks, and its parameters.
     fn learn(&mut self, now: Instant, query: &Query) {
-        // RFC 9776 §8.12 (RFC9776-8.12), RFC 9777 §9.12 (RFC9777-9.12): the Older Version Querier
-        // Present Interval.
-        let until = now + self.query_interval * u32::from(self.robustness) + query.max_response;
         match query.version {
-            Version::Oldest => self.oldest_until = Some(until),
-            Version::Old => self.old_until = Some(until),
+            // RFC 9776 §7.2.1 (RFC9776-7.2.1-e), RFC 9777 §8.2.1 (RFC9777-8.2.1): an old query
+            // about one group does not change the version.
+            Version::Oldest | Version::Old if query.group.is_some() => {}
+            Version::Oldest => self.oldest_until = Some(now + self.old_querier_interval(query)),
+            Version::Old => self.old_until = Some(now + self.old_querier_interval(query)),
             Version::Current => {
                 let named = Some(query.robustness).filter(|&robustness| robustness > 0);
                 self.robustness = named.unwrap_or(self.default_robustness);
@@ -191,12 +214,29 @@ impl GroupHost {
         self.renew_version(now);
     }
 
+    /// The Older Version Querier Present Interval after this query: for IGMP (RFC 9776 §8.12,
+    /// RFC9776-8.12) of the default values, because an old query names none, for MLD (RFC 9777
+    /// §9.12, RFC9777-9.12) of those that the last querier named.
+    fn old_querier_interval(&self, query: &Query) -> Duration {
+        match self.protocol {
+            GroupProtocol::Igmp => {
+                let intervals = QUERY_INTERVAL * u32::from(self.default_robustness);
+                intervals + query.max_response * OLD_QUERIER_RESPONSES
+            }
+            GroupProtocol::Mld => self.query_interval * u32::from(self.robustness) + query.max_response,
+        }
+    }
+
     /// Answers a general query in an old version: each group at a time of its own (RFC 2236 §3).
-    /// The work grows with the groups, so a query that allows no earlier answers than those that
-    /// are pending is left out.
+    /// The work grows with the groups, so while answers are pending another query costs none of
+    /// it. If that query allows less time, what has not been answered by then is answered at once.
     fn ask_all(&mut self, now: Instant, rng: &mut Rng, max_response: Duration) {
         let until = now + max_response;
-        if self.old_answers_until.is_some_and(|pending| now < pending && pending <= until) {
+        if let Some(pending) = self.old_answers_until.filter(|&pending| now < pending) {
+            if until < pending {
+                self.old_answers_until = Some(until);
+                self.general = Some(GeneralAnswer { at: until, after: None });
+            }
             return;
         }
         self.old_answers_until = Some(until);
@@ -313,18 +353,37 @@ impl GroupHost {
             }
             self.forget_if_over(addr);
         }
-        if let Some(general) = self.general.filter(|general| general.at <= now) {
-            let after = general.after.map_or(Bound::Unbounded, Bound::Excluded);
-            let rest = self.groups.range((after, Bound::Unbounded));
-            let some: Vec<_> = rest.take(MAX_GROUPS_AT_ONCE.saturating_sub(count)).collect();
-            let reported = some.iter().filter(|(_, group)| group.has_members() && !group.is_silent);
-            records.extend(reported.filter_map(|&(&addr, group)| group.current_record(addr)));
-            let last = some.last().map(|&(&addr, _)| addr);
-            let is_over = count + some.len() < MAX_GROUPS_AT_ONCE;
-            self.general = (!is_over).then_some(GeneralAnswer { after: last.or(general.after), ..general });
-        }
+        self.answer_general(now, MAX_GROUPS_AT_ONCE.saturating_sub(count), &mut records, &mut messages);
         messages.extend(reports(records, max_len));
         messages
+    }
+
+    /// Adds the answer to a general query, if it is due, of at most `max` groups.
+    fn answer_general(
+        &mut self,
+        now: Instant,
+        max: usize,
+        records: &mut Vec<GroupRecord>,
+        messages: &mut Vec<Message>,
+    ) {
+        let Some(general) = self.general.filter(|general| general.at <= now) else { return };
+        let after = general.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let (mut count, mut last) = (0, general.after);
+        for (&addr, group) in self.groups.range_mut((after, Bound::Unbounded)).take(max) {
+            (count, last) = (count + 1, Some(addr));
+            if !group.has_members() || group.is_silent {
+                continue;
+            }
+            match self.version {
+                Version::Current => records.extend(group.current_record(addr)),
+                version if group.answer.take().is_some() => {
+                    group.is_last_reporter = true;
+                    messages.push(Message::OldReport(version, addr));
+                }
+                _ => {}
+            }
+        }
+        self.general = (count == max).then_some(GeneralAnswer { after: last, ..general });
     }
 
     /// Forgets a group without members about which nothing is to be reported.

@@ -37,9 +37,7 @@ pub(crate) fn parse(dst: Ipv4Addr, message: &[u8]) -> Option<GroupMessage> {
     let group = addr_at(message, 4)?;
     match read_u8(message, 0)? {
         QUERY => parse_query(dst, group, message).map(GroupMessage::Query),
-        V1_REPORT | V2_REPORT => {
-            (group.is_multicast() && dst == group).then_some(GroupMessage::OldReport(group.into()))
-        }
+        V1_REPORT | V2_REPORT => GroupMessage::old_report(dst.into(), group.into()),
         _ => Some(GroupMessage::ForRouters),
     }
 }
@@ -53,10 +51,12 @@ fn parse_query(dst: Ipv4Addr, group: Ipv4Addr, message: &[u8]) -> Option<Query> 
         V3_QUERY_LEN.. => (Version::Current, tenths(decode(code))),
         _ => return None,
     };
-    // RFC 9776 §4.1.12, §9.1: general queries go to all systems, the others to their group. A
-    // router of version 1 leaves the field of the group unspecified.
+    // RFC 9776 §4.1.12 (RFC9776-4.1.12): queries to any address of this host are processed, but
+    // §9.1 (RFC9776-9.1-a): of those to groups, general ones only to all systems. A router of
+    // version 1 leaves the field of the group unspecified.
     let is_general = group.is_unspecified() || version == Version::Oldest;
-    let is_right = if is_general { dst == super::ALL_SYSTEMS } else { group.is_multicast() };
+    let is_right =
+        if is_general { dst == super::ALL_SYSTEMS || !dst.is_multicast() } else { group.is_multicast() };
     if !is_right {
         return None;
     }
@@ -72,6 +72,10 @@ fn parse_query(dst: Ipv4Addr, group: Ipv4Addr, message: &[u8]) -> Option<Query> 
         query.robustness = read_u8(message, 8)? & 7;
         query.interval = Duration::from_secs(u64::from(decode(read_u8(message, 9)?)));
         let count = usize::from(read_u16(message, 10)?);
+        // RFC 9776 §4.1.8: a general query names no sources.
+        if is_general && count > 0 {
+            return None;
+        }
         let sources = message.get(V3_QUERY_LEN..V3_QUERY_LEN + 4 * count)?;
         query.sources =
             sources.as_chunks::<4>().0.iter().map(|&octets| IpAddr::V4(Ipv4Addr::from(octets))).collect();
@@ -168,6 +172,23 @@ mod tests {
             assert_eq!(query(all, &[0x11, 100, 0, 0, 0, 0, 0, 0, 2, 125, 0][..len]), None, "{len}");
         }
         assert_eq!(query(GROUP, &long[..15]), None, "a source is missing");
+        let mut general = long.clone();
+        general[4..8].fill(0);
+        assert_eq!(query(all, &general), None, "a general query with a source");
+    }
+
+    // RFC 9776 §4.1.12 (RFC9776-4.1.12), §4.2.15 (RFC9776-4.2.15-b).
+    #[test]
+    fn messages_to_any_address_of_this_host_are_processed() {
+        let own = Ipv4Addr::new(10, 0, 0, 2);
+        for len in [8, 12] {
+            assert!(query(own, &[0x11, 100, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0][..len]).is_some());
+            assert!(query(own, &[0x11, 100, 0, 0, 239, 1, 2, 3, 2, 125, 0, 0][..len]).is_some());
+        }
+        let report = message(vec![0x16, 0, 0, 0, 239, 1, 2, 3]);
+        let other = Ipv4Addr::new(239, 9, 9, 9);
+        assert_eq!(parse(other, &report), Some(GroupMessage::OldReport(GROUP.into())));
+        assert_eq!(parse(own, &report), Some(GroupMessage::ForRouters), "no router heard it");
     }
 
     // RFC 9776 §9.1 (RFC9776-9.1-a): where general queries go to; §4.1.2 (RFC9776-4.1.2).
@@ -178,7 +199,7 @@ mod tests {
         let mut bytes = message(vec![0x11, 100, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0]);
         bytes[1] ^= 1;
         assert_eq!(parse(super::super::ALL_SYSTEMS, &bytes), None);
-        assert_eq!(parse(GROUP, &message(vec![0x16, 0, 0, 0, 239, 1, 2, 4])), None);
+        assert_eq!(parse(GROUP, &message(vec![0x16, 0, 0, 0, 10, 1, 2, 4])), None);
         let report = message(vec![0x16, 0, 0, 0, 239, 1, 2, 3]);
         assert_eq!(parse(GROUP, &report), Some(GroupMessage::OldReport(GROUP.into())));
     }

@@ -7,8 +7,9 @@ use core::net::IpAddr;
 use super::ALL_SYSTEMS;
 use super::filter::SourceFilter;
 use super::group::MembershipChange;
-use super::host::GroupHost;
+use super::host::{GroupHost, GroupProtocol};
 use super::message::{GroupMessage, Message};
+use crate::config::MulticastConfig;
 use crate::link::mac::MacAddr;
 use crate::link::ndp;
 use crate::rng::Rng;
@@ -29,10 +30,10 @@ pub(crate) struct InterfaceGroups {
 
 impl InterfaceGroups {
     /// The groups of every host only: 224.0.0.1 (RFC 1112 §4) and ff02::1 (RFC 4291 §2.8).
-    pub(crate) fn new(robustness: u8, is_reporting: bool) -> Self {
+    pub(crate) fn new(config: &MulticastConfig, is_reporting: bool) -> Self {
         let mut groups = InterfaceGroups {
-            v4: GroupHost::new(robustness),
-            v6: GroupHost::new(robustness),
+            v4: GroupHost::new(GroupProtocol::Igmp, config),
+            v6: GroupHost::new(GroupProtocol::Mld, config),
             macs: BTreeMap::new(),
             is_reporting,
             is_reporting_own: is_reporting,

@@ -41,6 +41,19 @@ pub(crate) enum GroupMessage {
     ForRouters,
 }
 
+impl GroupMessage {
+    /// Another host's report of an old version about `group`, which was sent to `dst`. `None` if it
+    /// names no group. A router does not hear a report to a unicast address, so such a report must
+    /// not keep other members from sending theirs (as on Linux 6.18).
+    pub(super) fn old_report(dst: IpAddr, group: IpAddr) -> Option<GroupMessage> {
+        match (group.is_multicast(), dst.is_multicast()) {
+            (false, _) => None,
+            (true, true) => Some(GroupMessage::OldReport(group)),
+            (true, false) => Some(GroupMessage::ForRouters),
+        }
+    }
+}
+
 /// The types of group records (RFC 9776 §4.2.13, RFC 9777 §5.2.13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -31,27 +31,23 @@ const V2_QUERY_LEN: usize = 28;
 /// malformed or contradicts its destination.
 pub(crate) fn parse(dst: Ipv6Addr, message: &[u8]) -> Option<GroupMessage> {
     match read_u8(message, 0)? {
-        QUERY => parse_query(dst, message).map(GroupMessage::Query),
-        V1_REPORT => {
-            let group = addr_at(message, 8)?;
-            (group.is_multicast() && dst == group).then_some(GroupMessage::OldReport(group.into()))
-        }
+        QUERY => parse_query(message).map(GroupMessage::Query),
+        V1_REPORT => GroupMessage::old_report(dst.into(), addr_at(message, 8)?.into()),
         _ => Some(GroupMessage::ForRouters),
     }
 }
 
-/// RFC 9777 §8.1: the length of a query tells its version. Other lengths are ignored.
-fn parse_query(dst: Ipv6Addr, message: &[u8]) -> Option<Query> {
+/// RFC 9777 §8.1: the length of a query tells its version. Other lengths are ignored. §5.1.15
+/// (RFC9777-5.1.15): which address of this host the query was sent to does not matter.
+fn parse_query(message: &[u8]) -> Option<Query> {
     let (code, group) = (read_u16(message, 4)?, addr_at(message, 8)?);
     let (version, max_response) = match message.len() {
         V1_LEN => (Version::Old, u32::from(code)),
         V2_QUERY_LEN.. => (Version::Current, decode(code)),
         _ => return None,
     };
-    // RFC 9777 §5.1.15.
     let is_general = group.is_unspecified();
-    let is_right = if is_general { dst == ALL_NODES } else { group.is_multicast() };
-    if !is_right {
+    if !is_general && !group.is_multicast() {
         return None;
     }
     let mut query = Query {
@@ -66,6 +62,10 @@ fn parse_query(dst: Ipv6Addr, message: &[u8]) -> Option<Query> {
         query.robustness = read_u8(message, 24)? & 7;
         query.interval = Duration::from_secs(u64::from(decode_interval(read_u8(message, 25)?)));
         let count = usize::from(read_u16(message, 26)?);
+        // RFC 9777 §5.1.10: a general query names no sources.
+        if is_general && count > 0 {
+            return None;
+        }
         let sources = message.get(V2_QUERY_LEN..V2_QUERY_LEN + 16 * count)?;
         query.sources =
             sources.as_chunks::<16>().0.iter().map(|&octets| IpAddr::V6(Ipv6Addr::from(octets))).collect();
@@ -156,8 +156,8 @@ mod tests {
         bytes
     }
 
-    fn query(dst: Ipv6Addr, bytes: &[u8]) -> Option<Query> {
-        match parse(dst, bytes) {
+    fn query(bytes: &[u8]) -> Option<Query> {
+        match parse(GROUP, bytes) {
             Some(GroupMessage::Query(query)) => Some(query),
             None => None,
             Some(other) => panic!("{other:?}"),
@@ -167,20 +167,29 @@ mod tests {
     // RFC 9777 §8.1 (RFC9777-8.1).
     #[test]
     fn rfc_9777_8_1_queries_are_told_apart_by_length() {
-        let v1 = query(ALL_NODES, &query_bytes(Ipv6Addr::UNSPECIFIED, 10_000, &[])).unwrap();
+        let v1 = query(&query_bytes(Ipv6Addr::UNSPECIFIED, 10_000, &[])).unwrap();
         assert_eq!((v1.version, v1.max_response, v1.group), (Version::Old, Duration::from_secs(10), None));
         let mut rest = vec![3, 0x8f, 0, 2];
         rest.extend(GROUP.octets());
         rest.extend(ALL_ROUTERS.octets());
-        let v2 = query(GROUP, &query_bytes(GROUP, 0x8001, &rest)).unwrap();
+        let v2 = query(&query_bytes(GROUP, 0x8001, &rest)).unwrap();
         assert_eq!((v2.version, v2.max_response), (Version::Current, Duration::from_millis(0x1001 << 3)));
         assert_eq!((v2.robustness, v2.interval), (3, Duration::from_secs(248)));
         assert_eq!(v2.sources, [IpAddr::V6(GROUP), IpAddr::V6(ALL_ROUTERS)]);
-        assert_eq!(query(GROUP, &query_bytes(GROUP, 1, &rest[..20])), None, "a source is missing");
-        assert_eq!(query(GROUP, &query_bytes(GROUP, 1, &[0, 0])), None, "neither of the two lengths");
-        // RFC 9777 §5.1.15: where general queries go to.
-        assert_eq!(query(GROUP, &query_bytes(Ipv6Addr::UNSPECIFIED, 1, &[])), None);
-        assert_eq!(query(GROUP, &query_bytes(Ipv6Addr::LOCALHOST, 1, &[])), None);
+        assert_eq!(query(&query_bytes(GROUP, 1, &rest[..20])), None, "a source is missing");
+        assert_eq!(query(&query_bytes(GROUP, 1, &[0, 0])), None, "neither of the two lengths");
+        assert_eq!(query(&query_bytes(Ipv6Addr::UNSPECIFIED, 1, &rest)), None, "general, with sources");
+        assert_eq!(query(&query_bytes(Ipv6Addr::LOCALHOST, 1, &[])), None);
+    }
+
+    // RFC 9777 §5.2.15 (RFC9777-5.2.15-b).
+    #[test]
+    fn reports_to_any_group_of_this_host_are_processed() {
+        let report = &mut query_bytes(GROUP, 0, &[])[..];
+        report[0] = V1_REPORT;
+        assert_eq!(parse(ALL_NODES, report), Some(GroupMessage::OldReport(GROUP.into())));
+        assert_eq!(parse(Ipv6Addr::LOCALHOST, report), Some(GroupMessage::ForRouters), "no router heard it");
+        assert_eq!(parse(ALL_NODES, &report[..20]), None);
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Network {
             errors: VecDeque::new(),
             is_turn_over: false,
             share,
-            loopback_groups: InterfaceGroups::new(config.multicast.robustness, false),
+            loopback_groups: InterfaceGroups::new(&config.multicast, false),
             group_rng: rng.stream(1),
             trace: None,
         }

@@ -425,7 +425,7 @@ impl Socket {
             IpAddr::V6(dst) => dst.is_multicast(),
         };
         if is_group || meta.names_way() || self.options.device.is_some() {
-            return self.flow_by_choice(network, remote, named_scope, fixed, connected.is_some(), meta);
+            return self.flow_by_choice(network, remote, named_scope, fixed, meta);
         }
         self.flow_by_route(network, remote, named_scope, fixed)
     }
@@ -465,8 +465,7 @@ impl Socket {
         network: &Network,
         remote: Endpoint,
         named_scope: u16,
-        mut fixed: Option<IpAddr>,
-        is_connected: bool,
+        fixed: Option<IpAddr>,
         meta: &SendMeta,
     ) -> Result<FourTuple> {
         let bound = self.bound().ok_or(Error::InvalidArgument)?;
@@ -480,19 +479,24 @@ impl Socket {
             }
             meta.iface = meta.iface.or(Some(device));
         }
+        let is_of_family = |addr: &IpAddr| addr.is_ipv4() == remote.addr.is_ipv4();
+        // As on Linux, only the source of an IPv6 packet can be named instead of the address that
+        // the socket is bound to.
         if let BoundAddr::One(addr) = bound.addr
-            && addr.is_ipv4() != remote.addr.is_ipv4()
-            && !meta.names_way()
+            && !is_of_family(&addr)
+            && (addr.is_ipv6() || meta.source.is_none())
         {
             return Err(Error::NetworkUnreachable);
         }
+        // A socket that is connected over IPv6 sends to an IPv4 address from another source.
+        let mut fixed = fixed.filter(is_of_family);
         if remote.addr.is_multicast() {
             // IP_MULTICAST_IF and IPV6_MULTICAST_IF.
             let options = self.options.multicast();
             let is_v4 = remote.addr.is_ipv4();
             let iface = if is_v4 { options.interface } else { options.interface_v6 };
             meta.iface = meta.iface.or(iface_of(named_scope)).or(iface);
-            if is_v4 && !is_connected {
+            if is_v4 {
                 fixed = fixed.or(options.source.map(IpAddr::V4));
             }
         }

@@ -1,5 +1,7 @@
 //! Which call comes next.
 
+use std::collections::BTreeSet;
+
 use portolan::FilterMode;
 
 use super::{Call, Group, Iface, To, Where};
@@ -17,6 +19,8 @@ pub(super) struct Generator {
     families: Vec<bool>,
     /// Whether each was connected.
     connected: Vec<bool>,
+    /// The sockets that have joined an IPv6 group on the second link, with the group.
+    on_second: BTreeSet<(usize, u8)>,
     /// Calls that come first.
     first: Vec<Call>,
 }
@@ -28,6 +32,7 @@ impl Generator {
             sockets: 0,
             families: Vec::new(),
             connected: Vec::new(),
+            on_second: BTreeSet::new(),
             first: Vec::new(),
         }
     }
@@ -88,8 +93,18 @@ impl Generator {
     fn membership(&mut self) -> Call {
         let socket = self.socket();
         let group = self.group(socket);
-        let (iface, source) = (self.iface(group.is_v6), self.source());
-        match self.below(16) {
+        let (mut iface, source) = (self.iface(group.is_v6), self.source());
+        let kind = self.below(16);
+        let is_about_sources = (5..12).contains(&kind);
+        // If no interface is named, the kernel changes the filter of the interface of the route to
+        // the group, even if the membership is on another one (6.18).
+        if is_about_sources && iface == Iface::Any && self.on_second.contains(&(socket, group.number)) {
+            iface = Iface::Number(1);
+        }
+        if group.is_v6 && iface == Iface::Number(1) && (0..8).contains(&kind) && kind != 4 {
+            self.on_second.insert((socket, group.number));
+        }
+        match kind {
             0..4 => Call::Join(socket, group, iface),
             4 => Call::Leave(socket, group, iface),
             5..8 => Call::JoinSource(socket, group, source, iface),

@@ -39,6 +39,8 @@ const IPV6_MULTICAST_ALL: c_int = 29;
 pub fn enter_namespace() -> io::Result<()> {
     portolan_tap::isolate().map_err(io::Error::other)?;
     run("ip link set lo up")?;
+    // RFC 9776 §2: not below 64.
+    std::fs::write("/proc/sys/net/ipv4/igmp_max_msf", "64")?;
     for (number, link) in LINKS.iter().enumerate() {
         // The link exists while the device is open. What is sent to it is dropped once its queue is
         // full.

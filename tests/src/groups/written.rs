@@ -13,6 +13,7 @@ pub(super) fn sequences() -> Vec<(String, Vec<Call>)> {
         }
     }
     all.push(("a dual-stack socket in groups of both families".into(), dual_stack()));
+    all.push(("a connected dual-stack socket sends to an IPv4 group".into(), connected_dual_stack()));
     all
 }
 
@@ -63,7 +64,7 @@ fn of_family(is_v6: bool) -> Vec<(&'static str, Vec<Call>)> {
             after(
                 [
                     vec![Call::Join(0, g(1), Number(0))],
-                    (0..if is_v6 { 66 } else { 12 }).map(|n| Call::Block(0, g(1), n, Number(0))).collect(),
+                    (0..66).map(|n| Call::Block(0, g(1), n, Number(0))).collect(),
                     vec![Call::Filter(0, g(1), Number(0))],
                 ]
                 .concat(),
@@ -73,8 +74,8 @@ fn of_family(is_v6: bool) -> Vec<(&'static str, Vec<Call>)> {
             "a filter with too many sources",
             after(vec![
                 Call::Join(0, g(1), Number(0)),
-                Call::SetFilter(0, g(1), Number(0), exclude, (0..if is_v6 { 65 } else { 11 }).collect()),
-                Call::SetFilter(0, g(1), Number(0), exclude, (0..if is_v6 { 64 } else { 10 }).collect()),
+                Call::SetFilter(0, g(1), Number(0), exclude, (0..65).collect()),
+                Call::SetFilter(0, g(1), Number(0), exclude, (0..64).collect()),
                 Call::Filter(0, g(1), Number(0)),
             ]),
         ),
@@ -261,6 +262,24 @@ fn of_family(is_v6: bool) -> Vec<(&'static str, Vec<Call>)> {
                 Call::Send(0, To::Broadcast(0), 1),
             ],
         ),
+    ]
+}
+
+fn connected_dual_stack() -> Vec<Call> {
+    let v4 = Group { is_v6: false, number: 1 };
+    let send = Call::Send(0, To::Group(v4), 0);
+    vec![
+        Call::Socket { is_v6: true },
+        Call::Bind(0, Where::Any, 0),
+        Call::Connect(0, 0),
+        Call::Socket { is_v6: false },
+        Call::Bind(1, Where::Any, 0),
+        Call::Join(1, v4, Iface::Number(0)),
+        send.clone(),
+        Call::SendThrough { socket: 0, is_v6: true, iface: Iface::Number(1) },
+        send.clone(),
+        Call::SendThrough { socket: 0, is_v6: false, iface: Iface::Number(0) },
+        send,
     ]
 }
 

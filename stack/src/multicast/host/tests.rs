@@ -30,7 +30,12 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        Bench { host: GroupHost::new(2), rng: Rng::new([9; 32]), now: Instant::from_secs(1000) }
+        Bench::with(GroupProtocol::Igmp, &MulticastConfig::default())
+    }
+
+    fn with(protocol: GroupProtocol, config: &MulticastConfig) -> Bench {
+        let host = GroupHost::new(protocol, config);
+        Bench { host, rng: Rng::new([9; 32]), now: Instant::from_secs(1000) }
     }
 
     fn change(&mut self, group: IpAddr, old: Option<&SourceFilter>, new: Option<&SourceFilter>) {
@@ -211,8 +216,7 @@ fn the_work_of_one_call_and_the_memory_of_questions_are_bounded() {
     assert_eq!(records(&answers), ["239.1.0.0 ModeIsExclude []"], "the whole filter");
 }
 
-// RFC 9776 §7.2.1 (RFC9776-7.2.1-a, RFC9776-7.2.1-b), §8.12 (RFC9776-8.12), RFC 9777 §9.12
-// (RFC9777-9.12).
+// RFC 9776 §7.2.1 (RFC9776-7.2.1-a, RFC9776-7.2.1-b), §8.12 (RFC9776-8.12).
 #[test]
 fn an_old_querier_is_spoken_to_in_its_version_until_it_is_gone() {
     let mut bench = Bench::new();
@@ -230,9 +234,9 @@ fn an_old_querier_is_spoken_to_in_its_version_until_it_is_gone() {
     bench.query(&query(Version::Current, Duration::from_secs(10), None));
     let sent = bench.run(Duration::from_secs(20));
     assert_eq!(records(&sent), [format!("{:?}", Message::OldReport(Version::Oldest, group(1)))]);
-    // Robustness Variable times Query Interval and the response time: 260 s, of which 40 have
-    // passed.
-    bench.run(Duration::from_secs(215));
+    // Robustness Variable times Query Interval and ten times the response time: 350 s, of which 40
+    // have passed.
+    bench.run(Duration::from_secs(305));
     bench.join(2);
     let sent = bench.run(Duration::from_secs(3));
     assert_eq!(sent[0].1, Message::OldReport(Version::Oldest, group(2)));
@@ -240,6 +244,52 @@ fn an_old_querier_is_spoken_to_in_its_version_until_it_is_gone() {
     bench.join(3);
     let sent = bench.run(Duration::from_secs(3));
     assert_eq!(records(&sent), ["239.0.0.3 ChangeToExclude []"; 2]);
+}
+
+// RFC 9777 §9.12 (RFC9777-9.12); RFC 9776 §8.12 (RFC9776-8.12): what a querier names counts in MLD
+// only.
+#[test]
+fn how_long_an_old_querier_is_taken_to_be_there() {
+    for (protocol, secs) in [(GroupProtocol::Igmp, 350), (GroupProtocol::Mld, 310)] {
+        let mut bench = Bench::with(protocol, &MulticastConfig::default());
+        let current = query(Version::Current, Duration::from_secs(10), None);
+        bench.query(&Query { robustness: 3, interval: Duration::from_secs(100), ..current });
+        bench.query(&query(Version::Old, Duration::from_secs(10), None));
+        for (after, last, is_old) in [(secs - 1, 1, true), (1, 2, false)] {
+            bench.run(Duration::from_secs(after));
+            bench.join(last);
+            let sent = bench.run(Duration::ZERO);
+            let old = Message::OldReport(Version::Old, group(last));
+            assert_eq!(sent[0].1 == old, is_old, "{protocol:?} {sent:?}");
+        }
+    }
+}
+
+// RFC 9776 §7.2.1 (RFC9776-7.2.1-e), RFC 9777 §8.2.1 (RFC9777-8.2.1).
+#[test]
+fn an_old_query_about_one_group_does_not_change_the_version() {
+    let mut bench = Bench::new();
+    bench.join(1);
+    bench.settle();
+    bench.query(&query(Version::Old, Duration::from_secs(1), Some(group(1))));
+    assert_eq!(records(&bench.run(Duration::from_secs(1))), ["239.0.0.1 ModeIsExclude []"]);
+    bench.query(&query(Version::Old, Duration::from_secs(1), None));
+    let sent = bench.run(Duration::from_secs(1));
+    assert_eq!(records(&sent), [format!("{:?}", Message::OldReport(Version::Old, group(1)))]);
+}
+
+// RFC 9776 §7.2.1 (RFC9776-7.2.1-f).
+#[test]
+fn old_versions_can_be_turned_off() {
+    let config = MulticastConfig { old_versions: false, ..MulticastConfig::default() };
+    let mut bench = Bench::with(GroupProtocol::Igmp, &config);
+    bench.join(1);
+    bench.settle();
+    bench.query(&query(Version::Old, Duration::from_secs(1), None));
+    bench.query(&query(Version::Oldest, Duration::from_secs(1), Some(group(1))));
+    assert_eq!(bench.run(Duration::from_secs(10)), []);
+    bench.leave(1);
+    assert_eq!(records(&bench.run(Duration::ZERO)), ["239.0.0.1 ChangeToInclude []"]);
 }
 
 // RFC 2236 §3 and RFC 2710 §4, which the old versions follow (RFC9776-7.2.1-c); RFC 9776 §7.2.2
@@ -289,6 +339,48 @@ fn a_storm_of_old_queries_costs_one_walk_over_the_groups() {
     }
     let sent = bench.run(Duration::from_secs(11));
     assert_eq!(sent.len(), 50, "each group answers once");
+    // Each allows less time than the one before, in the steps of MLDv1.
+    bench.query(&query(Version::Old, Duration::from_secs(60), None));
+    bench.rng = Rng::new([1; 32]);
+    let mut draws = Rng::new([1; 32]);
+    for millis in (1000..60_000).rev() {
+        bench.query(&query(Version::Old, Duration::from_millis(millis), None));
+        delay(&mut draws, Duration::from_millis(millis));
+    }
+    assert_eq!(bench.rng.next_u64(), draws.next_u64(), "no delays of groups were drawn");
+    let sent = bench.run(Duration::from_secs(1));
+    assert_eq!(sent.len(), 50, "each group answers once, in time");
+    assert_eq!(bench.run(Duration::from_secs(60)), []);
+}
+
+// Hostile: reports of others, about groups that are joined and about others.
+#[test]
+fn a_storm_of_reports_leaves_nothing_behind() {
+    let mut bench = Bench::new();
+    bench.query(&query(Version::Old, Duration::from_secs(10), None));
+    (1..=3).for_each(|last| bench.join(last));
+    for n in 0..100_000 {
+        bench.host.handle_old_report(bench.now, Ipv4Addr::from_bits(0xef00_0000 + n).into());
+    }
+    assert_eq!(bench.host.groups.len(), 3);
+    assert_eq!(bench.run(Duration::from_secs(60)), [], "all were reported by others");
+    (1..=3).for_each(|last| bench.leave(last));
+    assert_eq!(bench.run(Duration::ZERO), [], "and others are there");
+    assert!(bench.host.groups.is_empty() && bench.host.poll_timeout().is_none());
+}
+
+// Hostile: a group joined by thousands costs one report and one answer.
+#[test]
+fn thousands_of_members_are_reported_as_one() {
+    let mut bench = Bench::new();
+    (0..5000).for_each(|_| bench.join(1));
+    bench.query(&query(Version::Current, Duration::from_secs(1), None));
+    let sent = bench.run(Duration::from_secs(10));
+    assert_eq!(sent.len(), 3, "two reports and an answer: {sent:?}");
+    (0..4999).for_each(|_| bench.leave(1));
+    assert_eq!(bench.run(Duration::from_secs(10)), []);
+    bench.leave(1);
+    assert_eq!(records(&bench.run(Duration::from_secs(10))), ["239.0.0.1 ChangeToInclude []"; 2]);
 }
 
 // RFC 9777 §5.2.14 (RFC9777-5.2.14-b).

@@ -35,7 +35,7 @@ fn igmp(dst: Ipv4Addr, ttl: u8, mut message: Vec<u8>) -> Vec<u8> {
     let sum = internet_checksum(&message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     let builder = crate::testing::PacketBuilder::new(ip("10.0.0.9"), dst.into()).hop_limit(ttl);
-    frame(MacAddr::for_group(dst.into()).unwrap(), mac(9), IPV4, &builder.raw(2, &message))
+    frame(MacAddr::for_group(dst.into()).unwrap_or(mac(1)), mac(9), IPV4, &builder.raw(2, &message))
 }
 
 /// An MLD message, with router alert if `alert`.
@@ -48,7 +48,7 @@ fn mld(src: &str, dst: Ipv6Addr, hop_limit: u8, alert: bool, mut message: Vec<u8
     } else {
         builder.raw(58, &message)
     };
-    frame(MacAddr::for_group(dst.into()).unwrap(), mac(9), IPV6, &packet)
+    frame(MacAddr::for_group(dst.into()).unwrap_or(mac(1)), mac(9), IPV6, &packet)
 }
 
 fn general_query_v4() -> Vec<u8> {
@@ -132,11 +132,13 @@ fn ip_at(frame: &[u8], at: usize) -> Ipv6Addr {
 }
 
 // RFC 9776 §4, RFC 9777 §5.1.14 (RFC9777-5.1.14-a), §6.2 (RFC9777-6.2): queries that come from
-// elsewhere.
+// elsewhere; RFC 9776 §4.1.12 (RFC9776-4.1.12), RFC 9777 §5.1.15 (RFC9777-5.1.15): those to any
+// address of this host.
 #[test]
 fn queries_from_another_network_are_not_answered() {
     let (all, all6) = (Ipv4Addr::new(224, 0, 0, 1), crate::link::ndp::ALL_NODES);
-    let other: Ipv6Addr = "ff05::1".parse().unwrap();
+    let ipv6 = |text: &str| text.parse::<Ipv6Addr>().unwrap();
+    let other = ipv6("ff05::1");
     let v6 = general_query_v6;
     for (frame, is_answered) in [
         (igmp(all, 1, general_query_v4()), true),
@@ -148,7 +150,10 @@ fn queries_from_another_network_are_not_answered() {
         (mld("::", all6, 1, true, v6()), false),
         (mld("fe80::9", all6, 2, true, v6()), false),
         (mld("fe80::9", all6, 1, false, v6()), false),
-        (mld("fe80::9", other, 1, true, v6()), false),
+        (mld("fe80::9", other, 1, true, v6()), true),
+        (mld("fe80::9", ipv6("fd00::1"), 1, true, v6()), true),
+        (igmp(Ipv4Addr::new(10, 0, 0, 1), 1, general_query_v4()), true),
+        (igmp(Ipv4Addr::new(239, 1, 2, 3), 1, general_query_v4()), false),
     ] {
         let mut host = host();
         for group in ["239.1.2.3", "ff05::1"] {

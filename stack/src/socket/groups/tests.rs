@@ -172,7 +172,7 @@ fn errors_of_memberships_are_those_of_linux() {
     assert_eq!(stack.join_group(NOW, d, ip("239.1.1.1"), Ipv4Addr::new(10, 9, 9, 9)), Err(Error::NoDevice));
 }
 
-// RFC 9776 §2 (RFC9776-2-b), §3.2 (RFC9776-3.2-b).
+// RFC 9776 §2 (RFC9776-2-a, RFC9776-2-b), §3.2 (RFC9776-3.2-b).
 #[test]
 fn memberships_sources_and_members_are_limited() {
     let mut stack = stack();
@@ -184,10 +184,10 @@ fn memberships_sources_and_members_are_limited() {
     }
     assert!(stack.memory_bytes() >= before + 20 * MEMBERSHIP_BYTES, "memberships are accounted for");
     assert_eq!(stack.join_group(NOW, d, group(20), FIRST), Err(Error::NoBufferSpace));
-    for n in 0..10 {
+    for n in 0..64 {
         stack.block_source(NOW, d, group(0), IpAddr::V4([10, 0, 0, n].into()), FIRST).unwrap();
     }
-    let full = stack.block_source(NOW, d, group(0), ip("10.0.0.10"), FIRST);
+    let full = stack.block_source(NOW, d, group(0), ip("10.0.0.64"), FIRST);
     assert_eq!(full, Err(Error::NoBufferSpace));
     stack.close(NOW, d).unwrap();
     while stack.poll_transmit(NOW).is_some() {}
@@ -279,6 +279,23 @@ fn what_is_sent_to_a_group_has_the_options_of_multicast() {
     let stream = stack.socket(Domain::V6, SocketKind::Stream).unwrap();
     assert_eq!(set(&mut stack, stream, v6), Err(Error::ProtocolNotAvailable));
     assert_eq!(set(&mut stack, stream, SocketOption::MulticastTtl(1)), Err(Error::InvalidArgument));
+}
+
+#[test]
+fn an_ipv6_socket_sends_to_an_ipv4_group_from_an_ipv4_address() {
+    let mut stack = stack();
+    let to = SendMeta::to(SocketAddr::new(ip("::ffff:239.1.1.1"), PORT));
+    let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
+    stack.connect(NOW, d, SocketAddr::new(ip("fd00::9"), 9)).unwrap();
+    stack.set_option(NOW, d, SocketOption::MulticastInterface(SECOND.into())).unwrap();
+    stack.send_msg(NOW, d, bytes::Bytes::from_static(b"x"), &to).unwrap();
+    let frame = stack.poll_transmit(NOW).unwrap();
+    assert_eq!((frame.iface(), &frame.to_vec()[12..16]), (SECOND, &[10, 1, 0, 1][..]));
+    let d = socket(&mut stack, Some(SocketAddr::new(ip("fd00::1"), PORT)));
+    for meta in [to, to.iface(FIRST), to.source(ip("10.0.0.1"))] {
+        let sent = stack.send_msg(NOW, d, bytes::Bytes::from_static(b"x"), &meta);
+        assert_eq!(sent, Err(Error::NetworkUnreachable));
+    }
 }
 
 #[test]
