@@ -50,10 +50,17 @@ impl Socket {
             (Some(Bound { addr: BoundAddr::One(addr), .. }), _) => Some(addr),
             (_, flow) => flow.map(|flow| flow.local.addr),
         };
-        let scope = flow.map_or(0, |flow| flow.scope).max(bound.map_or(0, |bound| bound.scope));
         local.is_ipv4() == (self.domain == Domain::V4)
             && own.is_none_or(|own| own == local)
-            && iface_of(scope).is_none_or(|named| iface == Some(named))
+            && self.hears_link(iface)
+    }
+
+    /// Whether a packet through this interface is for a socket without a port: if it has a
+    /// link-local address, through the interface of that.
+    pub(super) fn hears_link(&self, iface: Option<InterfaceId>) -> bool {
+        let (bound, flow) = (self.bound(), self.protocol.state().flow());
+        let scope = flow.map_or(0, |flow| flow.scope).max(bound.map_or(0, |bound| bound.scope));
+        iface_of(scope).is_none_or(|named| iface == Some(named))
     }
 }
 

@@ -49,13 +49,23 @@ impl Socket {
         let (group, source) = (flow.local.addr, flow.remote.addr);
         let is_peer = datagrams.connected.is_none_or(|connected| connected.remote == flow.remote);
         let is_link = self.bound().is_none_or(|bound| bound.scope == 0 || bound.scope == scope_id(iface));
-        is_peer && is_link && {
-            let memberships = datagrams.groups.as_deref();
-            match memberships.and_then(|memberships| memberships.deciding(group, iface)) {
-                Some(membership) => membership.filter.allows(source),
-                None => self.takes_all(group.is_ipv4()),
-            }
+        is_peer && is_link && self.wants_from_group(group, source, iface)
+    }
+
+    /// Whether the memberships of the socket let a packet to a group pass (Linux's `ip_mc_sf_allow`
+    /// and `inet6_mc_check`).
+    pub(super) fn wants_from_group(&self, group: IpAddr, source: IpAddr, iface: InterfaceId) -> bool {
+        let groups = self.protocol.datagrams().and_then(|datagrams| datagrams.groups.as_deref());
+        match groups.and_then(|groups| groups.deciding(group, iface)) {
+            Some(membership) => membership.filter.allows(source),
+            None => self.takes_all(group.is_ipv4()),
         }
+    }
+
+    /// Whether the socket has the options of multicast of this family: an IPv4 socket not those of
+    /// IPv6, and, as on Linux, a raw IPv6 socket not those of IPv4.
+    pub(super) fn has_groups_of(&self, family: Domain) -> bool {
+        self.domain == family || (family == Domain::V4 && !matches!(self.kind, SocketKind::Raw(_)))
     }
 
     /// IP_MULTICAST_ALL or IPV6_MULTICAST_ALL.
@@ -107,10 +117,10 @@ impl Env<'_> {
         group: IpAddr,
         named: MulticastInterface,
     ) -> Result<SourceFilter> {
-        match self.check_family(id, group) {
-            Err(Error::ProtocolNotAvailable) => return Err(Error::NotSupported),
-            other => other?,
+        if group.is_ipv6() && self.common.record(id)?.domain == Domain::V4 {
+            return Err(Error::NotSupported);
         }
+        self.check_family(id, group)?;
         if !group.is_multicast() {
             return Err(Error::InvalidArgument);
         }
@@ -123,7 +133,7 @@ impl Env<'_> {
 
     fn check_family(&self, id: SocketId, group: IpAddr) -> Result<()> {
         let socket = self.common.record(id)?;
-        if group.is_ipv6() && socket.domain == Domain::V4 {
+        if !socket.has_groups_of(if group.is_ipv4() { Domain::V4 } else { Domain::V6 }) {
             return Err(Error::ProtocolNotAvailable);
         }
         match socket.kind {

@@ -87,7 +87,7 @@ impl Generator {
         if self.dice.one_in(3) {
             self.first.push(Call::All { socket: name, is_v6, on: false });
         }
-        Call::Socket { is_v6 }
+        if self.dice.one_in(4) { Call::Raw { is_v6 } } else { Call::Socket { is_v6 } }
     }
 
     fn membership(&mut self) -> Call {

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use libc::c_int;
 use portolan::FilterMode;
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto};
 use rustix::net::{bind, connect, recv, sendto, socket_with};
 use tun_tap::{Iface as Tap, Mode};
 
@@ -233,11 +233,14 @@ impl Kernel {
     fn make(&mut self, call: &Call) -> Result<Answer, Errno> {
         let done = |()| Answer::Done;
         match *call {
-            Call::Socket { is_v6 } | Call::Stream { is_v6 } => {
-                let kind =
-                    if matches!(call, Call::Socket { .. }) { SocketType::DGRAM } else { SocketType::STREAM };
+            Call::Socket { is_v6 } | Call::Stream { is_v6 } | Call::Raw { is_v6 } => {
+                let (kind, protocol) = match call {
+                    Call::Stream { .. } => (SocketType::STREAM, None),
+                    Call::Raw { .. } => (SocketType::RAW, Some(ipproto::UDP)),
+                    _ => (SocketType::DGRAM, None),
+                };
                 let family = if is_v6 { AddressFamily::INET6 } else { AddressFamily::INET };
-                let socket = socket_with(family, kind, FLAGS, None)?;
+                let socket = socket_with(family, kind, FLAGS, protocol)?;
                 rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
                 if kind == SocketType::STREAM {
                     self.streams.push(self.sockets.len());

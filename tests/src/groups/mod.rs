@@ -36,6 +36,8 @@ pub(crate) enum Call {
     Socket { is_v6: bool },
     /// `socket` for a stream.
     Stream { is_v6: bool },
+    /// `socket` for raw packets of UDP.
+    Raw { is_v6: bool },
     /// `bind` to an address and one of the two ports.
     Bind(usize, Where, u16),
     /// `connect` to this host's address number `n` and a port that nobody has.

@@ -11,6 +11,8 @@ use super::kernel::peer_of;
 use super::{Answer, Call, Iface, Machine, own};
 
 const NOW: Instant = Instant::from_secs(1);
+/// Its protocol number.
+const UDP: u8 = 17;
 
 pub(super) struct Portolan {
     stack: Stack,
@@ -52,9 +54,12 @@ impl Portolan {
         let done = |()| Answer::Done;
         let d = |name: usize| sockets.get(name).map(|&(d, _)| d).ok_or(Error::BadDescriptor);
         match *call {
-            Call::Socket { is_v6 } | Call::Stream { is_v6 } => {
-                let is_stream = matches!(call, Call::Stream { .. });
-                let kind = if is_stream { SocketKind::Stream } else { SocketKind::Datagram };
+            Call::Socket { is_v6 } | Call::Stream { is_v6 } | Call::Raw { is_v6 } => {
+                let kind = match call {
+                    Call::Stream { .. } => SocketKind::Stream,
+                    Call::Raw { .. } => SocketKind::Raw(UDP),
+                    _ => SocketKind::Datagram,
+                };
                 let domain = if is_v6 { Domain::V6 } else { Domain::V4 };
                 let socket = stack.socket(domain, kind)?;
                 stack.set_option(NOW, socket, SocketOption::ReuseAddr(true))?;

@@ -68,7 +68,10 @@ impl RawSockets {
             }
             is_taken = true;
             let Ok(socket) = env.common.record(id) else { continue };
-            if !passes(socket, datagram) {
+            // As on Linux, the memberships of an IPv4 socket filter what it takes; those of an IPv6
+            // socket add to it (`takes`).
+            let is_wanted = src.is_ipv6() || !dst.is_multicast() || socket.wants_from_group(dst, src, iface);
+            if !is_wanted || !passes(socket, datagram) {
                 continue;
             }
             let (mut data, start) = match socket.domain {
@@ -101,10 +104,18 @@ impl RawSockets {
 }
 
 /// Whether a socket takes packets with these addresses: it is bound to the local one or to none,
-/// and is connected to the remote one or to none.
+/// and is connected to the remote one or to none. As on Linux (`raw_v6_match`), an IPv6 socket that
+/// is bound to another address also takes packets to groups that its memberships let pass.
 fn takes(common: &Common, id: SocketId, local: IpAddr, remote: IpAddr, iface: Option<InterfaceId>) -> bool {
     common.record(id).is_ok_and(|socket| {
-        socket.hears(local, iface) && flow_of(socket).is_none_or(|flow| flow.remote.addr == remote)
+        let hears_group = || {
+            let is_group = local.is_ipv6() && local.is_multicast() && socket.domain == Domain::V6;
+            is_group
+                && socket.hears_link(iface)
+                && iface.is_some_and(|iface| socket.wants_from_group(local, remote, iface))
+        };
+        (socket.hears(local, iface) || hears_group())
+            && flow_of(socket).is_none_or(|flow| flow.remote.addr == remote)
     })
 }
 
