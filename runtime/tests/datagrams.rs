@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{addr, pair, pattern, within_time};
-use portolan::{Error, ErrorOrigin, ReceivedFlags, RecvFlags, SendFlags, SendMeta};
+use portolan::{
+    Error, ErrorOrigin, FilterMode, InterfaceId, ReceivedFlags, RecvFlags, SendFlags, SendMeta, SourceFilter,
+};
 use portolan_runtime::{EchoSocket, Handle, UdpSocket};
 
 /// A socket on port 7 of the server, and one on any port of the client.
@@ -306,6 +308,29 @@ fn members_of_a_group_receive_what_is_sent_to_it() {
         member.leave_ssm_v6(&"fd00::2".parse().unwrap(), &v6, 1).unwrap();
         let gone = member.leave_multicast_v6(&v6, 0).unwrap_err();
         assert_eq!(gone.kind(), ErrorKind::AddrNotAvailable);
+        // All sources but one.
+        let (near4, near6) = ([10, 0, 0, 2].into(), "fd00::2".parse().unwrap());
+        member.join_multicast_v4(&v4, &any).unwrap();
+        member.join_multicast_v6(&v6, 0).unwrap();
+        member.block_source_v4(&near4, &v4, &any).unwrap();
+        member.block_source_v6(&near6, &v6, 0).unwrap();
+        let iface = InterfaceId::from_index(0);
+        for (group, source) in [(v4.into(), IpAddr::from(near4)), (v6.into(), near6.into())] {
+            let filter = member.source_filter(group, iface).unwrap();
+            assert_eq!(filter, SourceFilter::new(FilterMode::Exclude, vec![source]));
+        }
+        near.send_to(b"not heard", (v4.to_ipv6_mapped(), 7)).unwrap();
+        near.send_to(b"not heard", (v6, 7)).unwrap();
+        near.send_to(b"heard", (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), 7)).unwrap();
+        assert_eq!(receive().unwrap(), b"heard");
+        member.unblock_source_v4(&near4, &v4, &any).unwrap();
+        near.send_to(b"four", (v4.to_ipv6_mapped(), 7)).unwrap();
+        assert_eq!(receive().unwrap(), b"four");
+        member.unblock_source_v6(&near6, &v6, 0).unwrap();
+        let include = SourceFilter::new(FilterMode::Include, vec![near6.into()]);
+        member.set_source_filter(v6.into(), iface, &include).unwrap();
+        near.send_to(b"six", (v6, 7)).unwrap();
+        assert_eq!(receive().unwrap(), b"six");
 
         assert_eq!((near.multicast_ttl_v4().unwrap(), near.multicast_hops_v6().unwrap()), (1, 1));
         near.set_multicast_ttl_v4(9).unwrap();
@@ -316,11 +341,18 @@ fn members_of_a_group_receive_what_is_sent_to_it() {
         near.set_multicast_loop_v4(false).unwrap();
         near.set_multicast_loop_v6(false).unwrap();
         assert!(!near.multicast_loop_v4().unwrap() && !near.multicast_loop_v6().unwrap());
+        assert_eq!((near.multicast_if_v4().unwrap(), near.multicast_if_v6().unwrap()), (any, 0));
         near.set_multicast_if_v4(&[10, 0, 0, 2].into()).unwrap();
         assert!(near.set_multicast_if_v4(&[10, 0, 0, 77].into()).is_err());
         near.set_multicast_if_v6(1).unwrap();
         assert!(near.set_multicast_if_v6(7).is_err());
-        near.set_multicast_all_v4(false).unwrap();
+        assert_eq!((near.multicast_if_v4().unwrap(), near.multicast_if_v6().unwrap()), (near4, 1));
+        // As on Linux, an IPv6 socket hears only those IPv4 groups that it has joined.
+        assert_eq!((near.multicast_all_v4().unwrap(), near.multicast_all_v6().unwrap()), (false, true));
+        near.set_multicast_all_v4(true).unwrap();
         near.set_multicast_all_v6(false).unwrap();
+        assert_eq!((near.multicast_all_v4().unwrap(), near.multicast_all_v6().unwrap()), (true, false));
+        let of_v4 = UdpSocket::bind(&client, (any, 0)).unwrap();
+        assert!(of_v4.multicast_all_v4().unwrap());
     });
 }

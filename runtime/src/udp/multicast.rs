@@ -3,12 +3,35 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use portolan::{InterfaceId, MulticastInterface, MulticastOptions, SocketOption};
+use portolan::{InterfaceId, MulticastInterface, MulticastOptions, SocketOption, SourceFilter};
 
 use super::UdpSocket;
 
 /// Multicast. An interface of IPv4 is named by its address, 0.0.0.0 for the one with a route to the
 /// group; an interface of IPv6 by its scope id ([`InterfaceId::scope_id`]), 0 for any.
+///
+/// ```
+/// use std::net::Ipv4Addr;
+///
+/// use portolan_runtime::{Builder, UdpSocket, device::memory_pair};
+///
+/// let (left, right) = memory_pair()?;
+/// let a = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
+/// let b = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
+///
+/// let (group, any) = (Ipv4Addr::new(239, 1, 2, 3), Ipv4Addr::UNSPECIFIED);
+/// let member = UdpSocket::bind(&b, (group, 5000))?;
+/// member.join_multicast_v4(&group, &any)?;
+///
+/// // Whoever sends need not join.
+/// let sender = UdpSocket::bind(&a, (any, 0))?;
+/// sender.send_to(b"to all members", (group, 5000))?;
+/// let mut buf = [0; 100];
+/// let (len, from) = member.recv_from(&mut buf)?;
+/// assert_eq!((&buf[..len], from), (&b"to all members"[..], ([10, 0, 0, 1], sender.local_addr()?.port()).into()));
+/// member.leave_multicast_v4(&group, &any)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 impl UdpSocket {
     /// IP_ADD_MEMBERSHIP: joins a group, whose datagrams are then received.
     pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
@@ -58,6 +81,61 @@ impl UdpSocket {
         self.socket.call(|stack, now, d| stack.leave_source_group(now, d, group, source, iface))
     }
 
+    /// IP_BLOCK_SOURCE: no longer receives what this source sends to a group that was joined.
+    pub fn block_source_v4(
+        &self,
+        source: &Ipv4Addr,
+        group: &Ipv4Addr,
+        interface: &Ipv4Addr,
+    ) -> io::Result<()> {
+        let (group, source, iface) = (IpAddr::V4(*group), IpAddr::V4(*source), *interface);
+        self.socket.call(|stack, now, d| stack.block_source(now, d, group, source, iface))
+    }
+
+    /// IP_UNBLOCK_SOURCE.
+    pub fn unblock_source_v4(
+        &self,
+        source: &Ipv4Addr,
+        group: &Ipv4Addr,
+        interface: &Ipv4Addr,
+    ) -> io::Result<()> {
+        let (group, source, iface) = (IpAddr::V4(*group), IpAddr::V4(*source), *interface);
+        self.socket.call(|stack, now, d| stack.unblock_source(now, d, group, source, iface))
+    }
+
+    /// MCAST_BLOCK_SOURCE for IPv6.
+    pub fn block_source_v6(&self, source: &Ipv6Addr, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        let (group, source, iface) = (IpAddr::V6(*group), IpAddr::V6(*source), named(interface));
+        self.socket.call(|stack, now, d| stack.block_source(now, d, group, source, iface))
+    }
+
+    /// MCAST_UNBLOCK_SOURCE for IPv6.
+    pub fn unblock_source_v6(&self, source: &Ipv6Addr, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
+        let (group, source, iface) = (IpAddr::V6(*group), IpAddr::V6(*source), named(interface));
+        self.socket.call(|stack, now, d| stack.unblock_source(now, d, group, source, iface))
+    }
+
+    /// MCAST_MSFILTER: replaces the filter of a membership, of either family.
+    pub fn set_source_filter(
+        &self,
+        group: IpAddr,
+        interface: impl Into<MulticastInterface>,
+        filter: &SourceFilter,
+    ) -> io::Result<()> {
+        let iface = interface.into();
+        self.socket.call(|stack, now, d| stack.set_source_filter(now, d, group, iface, filter))
+    }
+
+    /// MCAST_MSFILTER: the filter of a membership.
+    pub fn source_filter(
+        &self,
+        group: IpAddr,
+        interface: impl Into<MulticastInterface>,
+    ) -> io::Result<SourceFilter> {
+        let iface = interface.into();
+        self.socket.call(|stack, _, d| stack.source_filter(d, group, iface))
+    }
+
     /// IP_MULTICAST_LOOP: whether members on this host receive what the socket sends to groups.
     pub fn set_multicast_loop_v4(&self, loops: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::MulticastLoop(loops))
@@ -83,10 +161,21 @@ impl UdpSocket {
         self.socket.set_option(SocketOption::MulticastInterface((*interface).into()))
     }
 
+    /// IP_MULTICAST_IF: the address that was set; 0.0.0.0 if none was.
+    pub fn multicast_if_v4(&self) -> io::Result<Ipv4Addr> {
+        Ok(self.multicast()?.source.unwrap_or(Ipv4Addr::UNSPECIFIED))
+    }
+
     /// IP_MULTICAST_ALL: whether the socket receives datagrams to every group of this host, whoever
     /// joined it.
     pub fn set_multicast_all_v4(&self, all: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::MulticastAll(all))
+    }
+
+    /// IP_MULTICAST_ALL. By default on for an IPv4 socket, and off for an IPv6 socket.
+    pub fn multicast_all_v4(&self) -> io::Result<bool> {
+        let default = self.socket.local_addr()?.is_ipv4();
+        Ok(self.multicast()?.all.unwrap_or(default))
     }
 
     /// IPV6_MULTICAST_LOOP.
@@ -118,9 +207,19 @@ impl UdpSocket {
         self.socket.set_option(SocketOption::MulticastInterfaceV6(iface))
     }
 
+    /// IPV6_MULTICAST_IF: the scope id that was set; 0 if none was.
+    pub fn multicast_if_v6(&self) -> io::Result<u32> {
+        Ok(self.multicast()?.interface_v6.map_or(0, InterfaceId::scope_id))
+    }
+
     /// IPV6_MULTICAST_ALL.
     pub fn set_multicast_all_v6(&self, all: bool) -> io::Result<()> {
         self.socket.set_option(SocketOption::MulticastAllV6(all))
+    }
+
+    /// IPV6_MULTICAST_ALL.
+    pub fn multicast_all_v6(&self) -> io::Result<bool> {
+        Ok(self.multicast()?.all_v6)
     }
 
     fn multicast(&self) -> io::Result<MulticastOptions> {
