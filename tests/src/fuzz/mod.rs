@@ -7,10 +7,11 @@
 //!
 //! Read `host` (a stack and the checks), then `features` and `step` (the format of an input),
 //! `machine` (calls, segments and time in any order), `packets` (one frame after another),
-//! `impairment`, `bpf`, and `seeds`.
+//! `impairment`, `bpf`, `groups`, and `seeds`.
 
 mod bpf;
 mod features;
+mod groups;
 mod host;
 mod impairment;
 mod input;
@@ -52,6 +53,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "vnet", run: packets::run_vnet },
     Target { name: "impairment", run: impairment::run },
     Target { name: "bpf", run: bpf::run },
+    Target { name: "groups", run: groups::run },
 ];
 
 /// Prints what happens if FUZZ_TRACE is set in the environment.

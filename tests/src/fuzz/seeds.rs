@@ -34,6 +34,7 @@ pub fn generated_seeds() -> Vec<Seed> {
     vnet(&mut seeds);
     impairment(&mut seeds);
     bpf(&mut seeds);
+    groups(&mut seeds);
     seeds
 }
 
@@ -282,6 +283,47 @@ fn neighbors(seeds: &mut Vec<Seed>) {
     add("nobody-answers", &[&[4, 6, 0], &[4, 14, 0], &[4, 22, 0], &[5, 0, 0, 0xc8]]);
     let many: Vec<Vec<u8>> = (0..12).map(|who| vec![4, 6 + 8 * who, 0]).collect();
     add("many", &many.iter().map(Vec::as_slice).collect::<Vec<_>>());
+}
+
+fn groups(seeds: &mut Vec<Seed>) {
+    // What happens, and on which family; `which` names group 3 of the first socket.
+    let v6 = 0x80;
+    let (join, leave, block) = (5, 2 << 3 | 5, 5 << 3 | 5);
+    let (query, report, datagram, wait, send) = (0, 3 << 3, 2, 3, 4);
+    let seven_seconds = 10 << 4 | 7;
+    // To all systems, about all groups: of the newest version, and of the one before.
+    let general = |family: u8| [query | family, 0, 0, 4, 2, 125, 0, 0].to_vec();
+    let old = |family: u8| [query | family, 0, 1, 0].to_vec();
+    // To group 3 and about it, with one source.
+    let specific = |family: u8| {
+        let source = if family == 0 { vec![10, 0, 0, 101] } else { vec![0xfd; 16] };
+        let rest = [&[2, 125, 0, 1], &source[..]].concat();
+        [&[query | family, 3, 0x13, rest.len() as u8], &rest[..]].concat()
+    };
+    let others_report = |family: u8| [report | family, 3, 0x13, 0].to_vec();
+    for (name, family) in [("v4", 0), ("v6", v6)] {
+        let joined = [join | family, 3, 0].to_vec();
+        let left = [leave | family, 3, 0].to_vec();
+        let pause = [wait, 0, seven_seconds].to_vec();
+        let told = [datagram | family, 3].to_vec();
+        let mut add = |what: &str, steps: &[&[u8]]| {
+            for ethernet in [0, 1] {
+                let medium = ["ip", "ethernet"][usize::from(ethernet)];
+                let bytes = [&[ethernet], &steps.concat()[..]].concat();
+                seeds.push(("groups", format!("{what}-{name}-{medium}"), bytes));
+            }
+        };
+        add("join-and-leave", &[&joined, &told, &pause, &left, &told]);
+        add("queries", &[&joined, &pause, &general(family), &pause, &specific(family), &pause]);
+        add(
+            "old-querier",
+            &[&old(family), &joined, &pause, &old(family), &others_report(family), &pause, &left],
+        );
+        add(
+            "sources",
+            &[&joined, &[block | family, 3, 0], &told, &specific(family), &pause, &[send | family, 3]],
+        );
+    }
 }
 
 fn vnet(seeds: &mut Vec<Seed>) {
