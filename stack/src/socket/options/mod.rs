@@ -469,7 +469,7 @@ impl SocketOptions {
             SocketOption::UdpGro(on) => self.udp.gro = on,
             SocketOption::HeaderIncluded(on) => self.raw_options()?.header_included = on,
             SocketOption::ChecksumOffset(at) => {
-                // RFC 3542 §3.1: the offset is even.
+                // RFC 3542 §3.1 (RFC3542-3.1-d): the offset is even.
                 check(at.is_none_or(|at| at % 2 == 0))?;
                 self.raw_options()?.checksum_at = at;
             }

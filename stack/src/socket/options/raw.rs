@@ -12,8 +12,9 @@ pub struct RawOptions {
     /// the stack fills in the total length and the checksum, and if they are zero the source
     /// address and, without "don't fragment", the identification. An IPv6 header is sent as it is.
     pub header_included: bool,
-    /// IPV6_CHECKSUM: the offset of the checksum in the data, which the stack computes of what is
-    /// sent and verifies of what is received. 2 and fixed for ICMPv6.
+    /// IPV6_CHECKSUM (RFC 3542 §3.1, RFC3542-3.1-c): the offset of the checksum in the data, which
+    /// the stack computes of what is sent and verifies of what is received. `None` by default; 2
+    /// and fixed for ICMPv6.
     pub checksum_at: Option<u16>,
     /// ICMP_FILTER or ICMP6_FILTER, of a socket of ICMP or ICMPv6.
     pub icmp_filter: IcmpFilter,
