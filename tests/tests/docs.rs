@@ -32,6 +32,12 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/tests/datagrams.rs",
         "env!(\"CARGO_BIN_EXE_datagrams\")",
     ),
+    // The test itself carries less.
+    (
+        "QUIC_MIB=1024 cargo test --release -p portolan-tests --test quic -- --nocapture --test-threads 1",
+        "tests/tests/quic/main.rs",
+        "env::var(\"QUIC_MIB\")",
+    ),
     // This is run by hand, for hours.
     (
         "cargo mutants -p portolan --shard 7/19 --sharding round-robin --baseline skip --timeout 60",
