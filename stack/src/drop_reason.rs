@@ -120,6 +120,8 @@ drop_reasons! {
     AcceptDeferred,
     /// A packet that the filter of its socket refused (SO_ATTACH_FILTER).
     Filtered,
+    /// The TTL of a TCP segment is lower than the socket allows (IP_MINTTL, IPV6_MINHOPCOUNT).
+    TtlTooLow,
     /// A packet that waited for a neighbour, which did not answer.
     NeighborUnreachable,
     /// Too many packets waited for a neighbour: the oldest was dropped.

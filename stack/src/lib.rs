@@ -154,11 +154,11 @@ pub use network::{
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
-    Credentials, DatagramMeta, Descriptor, Domain, ErrorOrigin, FastOpenOptions, IcmpFilter, Interest,
-    IpOptions, LinkAddr, LinkHeader, MtuDiscover, MulticastOptions, PacketMembership, PacketMembershipKind,
-    PacketMeta, PacketStatistics, QueuedError, RawOptions, Ready, Received, SendMeta, Shutdown, SockAddr,
-    SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions, UdpOptions, UnixAddr,
-    UnixMessage, UnixSend,
+    ControlData, Credentials, DatagramMeta, Descriptor, Domain, ErrorOrigin, FastOpenOptions, IcmpFilter,
+    Interest, IpOptions, LinkAddr, LinkHeader, MtuDiscover, MulticastOptions, PacketMembership,
+    PacketMembershipKind, PacketMeta, PacketStatistics, QueuedError, RawOptions, Ready, Received, SendMeta,
+    Shutdown, SockAddr, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions,
+    UdpOptions, UnixAddr, UnixMessage, UnixSend,
 };
 pub use socket::{OptionName, option_names};
 pub use stack::Stack;

@@ -42,6 +42,15 @@ impl<Id> Binding<Id> {
     }
 }
 
+/// The port that a socket is to be bound to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WantedPort {
+    /// The port; 0 for one that is drawn.
+    pub(crate) port: u16,
+    /// The lowest and the highest port that may be drawn, see [`PortTable::narrowed`].
+    pub(crate) range: (u16, u16),
+}
+
 /// Whether a packet could come in through both devices; 0 stands for any.
 fn devices_overlap(a: u16, b: u16) -> bool {
     a == 0 || b == 0 || a == b
@@ -270,10 +279,12 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
 
     /// Takes a port; 0 draws one from the ephemeral range. EADDRINUSE; EADDRNOTAVAIL for a port
     /// that belongs to another stack.
-    pub(crate) fn bind(&mut self, rng: &mut Rng, port: u16, new: Binding<Id>) -> Result<u16> {
-        let port = match port {
+    pub(crate) fn bind(&mut self, rng: &mut Rng, wanted: WantedPort, new: Binding<Id>) -> Result<u16> {
+        let port = match wanted.port {
             0 => self
-                .draw(rng.next_u32(), |table, port| table.is_ours(port) && !table.conflicts(port, &new))
+                .draw(wanted.range, rng.next_u32(), |table, port| {
+                    table.is_ours(port) && !table.conflicts(port, &new)
+                })
                 .0
                 .ok_or(Error::AddressInUse)?,
             port if !self.is_ours(port) => return Err(Error::AddressNotAvailable),
@@ -334,6 +345,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
     /// skipped. EADDRNOTAVAIL if all are taken.
     pub(crate) fn ephemeral(
         &mut self,
+        range: (u16, u16),
         local: IpAddr,
         remote: (IpAddr, u16),
         is_free: impl Fn(u16) -> bool,
@@ -342,7 +354,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         let counter = (hash >> 32) as usize % self.counters.len();
         let start = (hash as u32).wrapping_add(self.counters[counter]);
         let (found, tried) =
-            self.draw(start, |table, port| !table.bindings.contains_key(&port) && is_free(port));
+            self.draw(range, start, |table, port| !table.bindings.contains_key(&port) && is_free(port));
         // The counter also passes the ports that were taken. Otherwise the next call would try them
         // again, and a client with thousands of connections to one server would try thousands of
         // ports for each.
@@ -350,10 +362,18 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         found.ok_or(Error::AddressNotAvailable)
     }
 
+    /// The ephemeral ports inside of this range (IP_LOCAL_PORT_RANGE). As on Linux a limit that is
+    /// not one of the ephemeral ports, for example 0, does not count.
+    fn narrowed(&self, (low, high): (u16, u16)) -> (u16, u16) {
+        let own = self.range;
+        let low = if (own.0..=own.1).contains(&low) { low } else { own.0 };
+        (low, if (low..=own.1).contains(&high) { high } else { own.1 })
+    }
+
     /// The first acceptable port of the range, from `start` on with wrap-around, and how many were
     /// tried.
-    fn draw(&self, start: u32, accept: impl Fn(&Self, u16) -> bool) -> (Option<u16>, u32) {
-        let (low, high) = self.range;
+    fn draw(&self, range: (u16, u16), start: u32, accept: impl Fn(&Self, u16) -> bool) -> (Option<u16>, u32) {
+        let (low, high) = self.narrowed(range);
         let count = u32::from(high - low) + 1;
         let first = start % count;
         for tried in 0..count {
@@ -376,6 +396,12 @@ mod tests {
         Binding { id, addr, device: 0, reuse: Reuse::No, uid: 0, listening: false }
     }
 
+    const ANY: (u16, u16) = (0, 0);
+
+    fn port(port: u16) -> WantedPort {
+        WantedPort { port, range: ANY }
+    }
+
     /// A connection from this address and port.
     fn from(addr: IpAddr, port: u16) -> FourTuple {
         FourTuple { local: Endpoint::new(addr, port), remote: Endpoint::new(addr, 9), scope: 0 }
@@ -393,15 +419,15 @@ mod tests {
         for is_udp in [false, true] {
             let of = |id, uid, reuse| Binding { uid, reuse, ..binding(id, BoundAddr::AnyV4) };
             let mut t = PortTable::new((40000, 50000), is_udp, &mut rng);
-            assert_eq!(t.bind(&mut rng, 80, of(1, 1000, Reuse::Both)), Ok(80));
-            assert_eq!(t.bind(&mut rng, 80, of(2, 1000, Reuse::Port)), Ok(80));
+            assert_eq!(t.bind(&mut rng, port(80), of(1, 1000, Reuse::Both)), Ok(80));
+            assert_eq!(t.bind(&mut rng, port(80), of(2, 1000, Reuse::Port)), Ok(80));
             for uid in [0, 1001] {
-                assert_eq!(t.bind(&mut rng, 80, of(3, uid, Reuse::Port)), Err(Error::AddressInUse));
-                assert_eq!(t.bind(&mut rng, 80, of(3, uid, Reuse::Both)), Err(Error::AddressInUse));
+                assert_eq!(t.bind(&mut rng, port(80), of(3, uid, Reuse::Port)), Err(Error::AddressInUse));
+                assert_eq!(t.bind(&mut rng, port(80), of(3, uid, Reuse::Both)), Err(Error::AddressInUse));
             }
             t.unbind(80, 2);
             // SO_REUSEADDR does not look at the user, but is not for two listeners.
-            assert_eq!(t.bind(&mut rng, 80, of(3, 1001, Reuse::Both)), Ok(80));
+            assert_eq!(t.bind(&mut rng, port(80), of(3, 1001, Reuse::Both)), Ok(80));
             assert_eq!(t.listen(80, 1), Ok(()));
             assert_eq!(t.listen(80, 3), Err(Error::AddressInUse));
         }
@@ -411,18 +437,18 @@ mod tests {
     fn a_port_is_taken_once_unless_addresses_differ_or_options_allow() {
         let (mut t, mut rng) = table((1000, 1010), false);
         let one: BoundAddr = BoundAddr::One("10.0.0.2".parse().unwrap());
-        t.bind(&mut rng, 80, binding(1, one)).unwrap();
-        assert_eq!(t.bind(&mut rng, 80, binding(2, BoundAddr::AnyV4)), Err(Error::AddressInUse));
-        assert_eq!(t.bind(&mut rng, 80, binding(2, BoundAddr::AnyV6)), Ok(80));
+        t.bind(&mut rng, port(80), binding(1, one)).unwrap();
+        assert_eq!(t.bind(&mut rng, port(80), binding(2, BoundAddr::AnyV4)), Err(Error::AddressInUse));
+        assert_eq!(t.bind(&mut rng, port(80), binding(2, BoundAddr::AnyV6)), Ok(80));
         t.unbind(80, 1);
-        assert_eq!(t.bind(&mut rng, 80, binding(3, one)), Ok(80));
+        assert_eq!(t.bind(&mut rng, port(80), binding(3, one)), Ok(80));
 
         let reusing = |id| Binding { reuse: Reuse::Addr, ..binding(id, BoundAddr::AnyV4) };
-        t.bind(&mut rng, 81, reusing(4)).unwrap();
-        t.bind(&mut rng, 81, reusing(5)).unwrap();
+        t.bind(&mut rng, port(81), reusing(4)).unwrap();
+        t.bind(&mut rng, port(81), reusing(5)).unwrap();
         t.listen(81, 4).unwrap();
         assert_eq!(t.listen(81, 5), Err(Error::AddressInUse));
-        assert_eq!(t.bind(&mut rng, 81, reusing(6)), Err(Error::AddressInUse));
+        assert_eq!(t.bind(&mut rng, port(81), reusing(6)), Err(Error::AddressInUse));
     }
 
     /// Measured on Linux 6.18.
@@ -430,17 +456,17 @@ mod tests {
     fn sockets_on_different_devices_do_not_conflict() {
         let on = |id, device| Binding { device, ..binding(id, BoundAddr::AnyV4) };
         let (mut t, mut rng) = table((1000, 1010), false);
-        assert_eq!(t.bind(&mut rng, 80, on(1, 1)), Ok(80));
-        assert_eq!(t.bind(&mut rng, 80, on(2, 2)), Ok(80));
-        assert_eq!(t.bind(&mut rng, 80, on(3, 2)), Err(Error::AddressInUse));
-        assert_eq!(t.bind(&mut rng, 80, on(3, 0)), Err(Error::AddressInUse));
+        assert_eq!(t.bind(&mut rng, port(80), on(1, 1)), Ok(80));
+        assert_eq!(t.bind(&mut rng, port(80), on(2, 2)), Ok(80));
+        assert_eq!(t.bind(&mut rng, port(80), on(3, 2)), Err(Error::AddressInUse));
+        assert_eq!(t.bind(&mut rng, port(80), on(3, 0)), Err(Error::AddressInUse));
         assert_eq!((t.listen(80, 1), t.listen(80, 2)), (Ok(()), Ok(())));
         // The same with connections.
         let accepted = FourTuple { scope: 1, ..from("10.0.0.2".parse().unwrap(), 81) };
         t.add_connection(&accepted, Reuse::No);
         for addr in [BoundAddr::AnyV4, BoundAddr::One(accepted.local.addr)] {
             let bind = |t: &mut PortTable<u32>, rng: &mut Rng, device| {
-                let bound = t.bind(rng, 81, Binding { addr, ..on(4, device) });
+                let bound = t.bind(rng, port(81), Binding { addr, ..on(4, device) });
                 t.unbind(81, 4);
                 bound.is_ok()
             };
@@ -449,7 +475,7 @@ mod tests {
         }
         t.remove_connection(&accepted, Reuse::No);
         assert_eq!(t.connections.with_device, 0);
-        assert_eq!(t.bind(&mut rng, 81, on(4, 1)), Ok(81));
+        assert_eq!(t.bind(&mut rng, port(81), on(4, 1)), Ok(81));
     }
 
     #[test]
@@ -459,13 +485,13 @@ mod tests {
         for index in 0..3 {
             let (t, mut rng) = table((1000, 1010), true);
             let mut t = t.with_share(Some(Share::new(steering.clone(), index)));
-            while let Ok(port) = t.bind(&mut rng, 0, binding(taken.len() as u32, BoundAddr::AnyV4)) {
+            while let Ok(port) = t.bind(&mut rng, port(0), binding(taken.len() as u32, BoundAddr::AnyV4)) {
                 assert_eq!(port % 3, index);
                 assert!(taken.insert(port));
             }
             let of_another = 2000 + (index + 1) % 3 + (3 - 2000 % 3);
             assert_eq!(
-                t.bind(&mut rng, of_another, binding(99, BoundAddr::AnyV4)),
+                t.bind(&mut rng, port(of_another), binding(99, BoundAddr::AnyV4)),
                 Err(Error::AddressNotAvailable)
             );
         }
@@ -478,8 +504,8 @@ mod tests {
         let local = from("10.0.0.2".parse().unwrap(), 80);
         t.add_connection(&local, Reuse::Addr);
         let plain = binding(1, BoundAddr::AnyV4);
-        assert_eq!(t.bind(&mut rng, 80, plain), Err(Error::AddressInUse));
-        assert_eq!(t.bind(&mut rng, 80, Binding { reuse: Reuse::Addr, ..plain }), Ok(80));
+        assert_eq!(t.bind(&mut rng, port(80), plain), Err(Error::AddressInUse));
+        assert_eq!(t.bind(&mut rng, port(80), Binding { reuse: Reuse::Addr, ..plain }), Ok(80));
         t.unbind(80, 1);
         t.remove_connection(&local, Reuse::Addr);
         assert!(t.bindings.is_empty() && t.connections.counts.is_empty() && t.connections.numbers.is_empty());
@@ -507,7 +533,7 @@ mod tests {
                     (BoundAddr::AnyV6, false),
                     (BoundAddr::AnyDual, true),
                 ] {
-                    let bound = t.bind(&mut rng, 80, Binding { reuse: new, ..binding(1, addr) });
+                    let bound = t.bind(&mut rng, port(80), Binding { reuse: new, ..binding(1, addr) });
                     assert_eq!(bound.is_ok(), !overlaps || share(old, new), "{old:?} {new:?} {addr:?}");
                     t.unbind(80, 1);
                 }
@@ -524,8 +550,8 @@ mod tests {
             (0..addr_count).for_each(|number| t.add_connection(&local(number), Reuse::No));
             for number in [0, addr_count - 1] {
                 let addr = BoundAddr::One(local(number).local.addr);
-                assert_eq!(t.bind(&mut rng, 80, binding(1, addr)), Err(Error::AddressInUse));
-                assert_eq!(t.bind(&mut rng, 80, binding(1, BoundAddr::AnyV6)), Ok(80));
+                assert_eq!(t.bind(&mut rng, port(80), binding(1, addr)), Err(Error::AddressInUse));
+                assert_eq!(t.bind(&mut rng, port(80), binding(1, BoundAddr::AnyV6)), Ok(80));
                 t.unbind(80, 1);
             }
             (0..addr_count).for_each(|number| t.remove_connection(&local(number), Reuse::No));
@@ -533,18 +559,43 @@ mod tests {
         }
     }
 
+    /// IP_LOCAL_PORT_RANGE, measured on Linux 6.18.
+    #[test]
+    fn the_range_of_a_socket_is_inside_the_range_of_all() {
+        let (t, _) = table((1000, 1010), false);
+        for (wanted, expected) in [
+            ((0, 0), (1000, 1010)),
+            ((1003, 1005), (1003, 1005)),
+            ((1003, 0), (1003, 1010)),
+            ((0, 1005), (1000, 1005)),
+            ((5, 1005), (1000, 1005)),
+            ((1003, 9999), (1003, 1010)),
+            ((7, 8), (1000, 1010)),
+        ] {
+            assert_eq!(t.narrowed(wanted), expected, "{wanted:?}");
+        }
+        let (mut t, mut rng) = table((1000, 1010), true);
+        let mut draw =
+            |id| t.bind(&mut rng, WantedPort { port: 0, range: (1003, 1004) }, binding(id, BoundAddr::AnyV4));
+        let mut ports = [draw(1).unwrap(), draw(2).unwrap()];
+        ports.sort_unstable();
+        assert_eq!((ports, draw(3)), ([1003, 1004], Err(Error::AddressInUse)));
+        let (local, remote) = ("10.0.0.2".parse().unwrap(), ("10.0.0.1".parse().unwrap(), 80));
+        assert_eq!(t.ephemeral((1007, 1007), local, remote, |_| true), Ok(1007));
+    }
+
     #[test]
     fn ephemeral_ports_use_the_whole_range_and_then_fail() {
         let (mut t, mut rng) = table((1000, 1010), false);
-        t.bind(&mut rng, 1005, binding(1, BoundAddr::AnyV4)).unwrap();
+        t.bind(&mut rng, port(1005), binding(1, BoundAddr::AnyV4)).unwrap();
         let (local, remote) = ("10.0.0.2".parse().unwrap(), ("10.0.0.1".parse().unwrap(), 80));
         let mut given = std::collections::BTreeSet::new();
         for _ in 0..10 {
-            let port = t.ephemeral(local, remote, |port| !given.contains(&port)).unwrap();
+            let port = t.ephemeral(ANY, local, remote, |port| !given.contains(&port)).unwrap();
             assert!(given.insert(port) && port != 1005);
         }
         assert_eq!(
-            t.ephemeral(local, remote, |port| !given.contains(&port)),
+            t.ephemeral(ANY, local, remote, |port| !given.contains(&port)),
             Err(Error::AddressNotAvailable)
         );
     }
@@ -564,7 +615,7 @@ mod tests {
                     tries.set(tries.get() + 1);
                     !taken.contains(&port)
                 };
-                let port = t.ephemeral(local, remote, is_free).unwrap();
+                let port = t.ephemeral(ANY, local, remote, is_free).unwrap();
                 assert!(taken.insert(port));
             }
             assert!(tries.get() < 40_000, "{} tries for 10,000 ports", tries.get());
@@ -575,8 +626,8 @@ mod tests {
     fn successive_ephemeral_ports_to_one_destination_differ() {
         let (mut t, _) = table((32768, 60999), false);
         let (local, remote) = ("10.0.0.2".parse().unwrap(), ("10.0.0.1".parse().unwrap(), 80));
-        let first = t.ephemeral(local, remote, |_| true).unwrap();
-        let second = t.ephemeral(local, remote, |_| true).unwrap();
+        let first = t.ephemeral(ANY, local, remote, |_| true).unwrap();
+        let second = t.ephemeral(ANY, local, remote, |_| true).unwrap();
         assert_ne!(first, second);
     }
 }

@@ -11,13 +11,24 @@ use crate::error::{Error, Result};
 use crate::id::SocketId;
 use crate::interface_id::InterfaceId;
 use crate::network::Network;
-use crate::ports::{Binding, PortTable};
+use crate::ports::{Binding, PortTable, WantedPort};
 
 impl Socket {
     /// The binding that a call gives a socket which its program has not bound.
     pub(super) fn default_binding(&self, takes_v4: bool) -> Bound {
         let scope = self.options.device.map_or(0, scope_id);
         Bound { addr: self.any_addr(takes_v4), port: 0, scope, names_port: false }
+    }
+
+    /// Whether it is bound to a port: a socket with IP_BIND_ADDRESS_NO_PORT may be bound to an
+    /// address only.
+    pub(super) fn has_port(&self) -> bool {
+        self.bound().is_some_and(|bound| bound.port != 0)
+    }
+
+    /// Whether `bind` to this address leaves the port open (IP_BIND_ADDRESS_NO_PORT).
+    pub(super) fn defers_port(&self, wanted: &Bound) -> bool {
+        wanted.port == 0 && self.options.ip.bind_address_no_port
     }
 
     /// The interface that it is bound to, by SO_BINDTODEVICE or by a link-local address.
@@ -59,7 +70,7 @@ impl Common {
         let wanted = self.resolve_binding(network, id, addr, any, groups);
         let socket = self.record(id)?;
         // Linux compares the address first only over IPv4 (inet_bind, inet6_bind).
-        if socket.bound().is_some() && (wanted.is_ok() || socket.domain == Domain::V6) {
+        if socket.has_port() && (wanted.is_ok() || socket.domain == Domain::V6) {
             return Err(Error::InvalidArgument);
         }
         wanted
@@ -84,7 +95,8 @@ impl Common {
         } else {
             let is_group = endpoint.addr.is_multicast() || network.is_broadcast(endpoint.addr);
             let is_allowed = is_group && groups == Groups::Allowed;
-            if !is_allowed && !network.is_local(endpoint.addr) {
+            let may_come = socket.options.ip.free_bind && !is_group;
+            if !(is_allowed || may_come || network.is_local(endpoint.addr)) {
                 return Err(Error::AddressNotAvailable);
             }
             BoundAddr::One(endpoint.addr)
@@ -114,7 +126,8 @@ pub(super) fn bind_port(
     let socket = env.common.record_mut(id)?;
     let (reuse, uid) = (socket.options.reuse(), socket.uid);
     let binding = Binding { id, addr: wanted.addr, device: wanted.scope, reuse, uid, listening: false };
-    let port = ports.bind(env.ctx.rng, wanted.port, binding)?;
+    let range = socket.options.ip.local_port_range;
+    let port = ports.bind(env.ctx.rng, WantedPort { port: wanted.port, range }, binding)?;
     let bound = Bound { port, ..wanted };
     socket.set_bound(bound);
     Ok(bound)

@@ -57,6 +57,10 @@ impl BoundPorts {
     pub(super) fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: SocketAddr) -> Result<()> {
         let any = env.common.record(id)?.any_addr(self.rules.is_dual_stack);
         let wanted = env.common.choose_binding(env.network, id, addr, any, self.rules.groups)?;
+        if env.common.record(id)?.defers_port(&wanted) {
+            env.common.record_mut(id)?.set_bound(wanted);
+            return Ok(());
+        }
         self.bind_to(env, id, wanted)
     }
 
@@ -65,10 +69,11 @@ impl BoundPorts {
         if !is_one && self.bound.count(wanted.key()) >= self.max_members {
             return Err(Error::NoBufferSpace);
         }
+        let before = keys(env.common.record(id)?);
         let bound = bind_port(env, &mut self.ports, id, wanted)?;
         let socket = env.common.record(id)?;
         let reuse_port = socket.options.reuse_port;
-        if let Err(error) = self.update_takers(socket, id, &Keys::new()) {
+        if let Err(error) = self.update_takers(socket, id, &before) {
             self.ports.unbind(bound.port, id);
             env.common.record_mut(id)?.take_bound();
             return Err(error);
@@ -214,8 +219,8 @@ impl BoundPorts {
             return Err(Error::InvalidArgument);
         }
         remote.addr = loopback_if_unspecified(remote.addr);
-        if socket.bound().is_none() {
-            let bound = socket.default_binding(self.rules.is_dual_stack);
+        if !socket.has_port() {
+            let bound = socket.bound().unwrap_or_else(|| socket.default_binding(self.rules.is_dual_stack));
             self.bind_to(env, id, bound)?;
             socket = env.common.record(id)?;
         }

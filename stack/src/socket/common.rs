@@ -42,7 +42,7 @@ pub(crate) struct Common {
     pub(super) transmit_queue: VecDeque<SocketId>,
     pub(super) events: VecDeque<SocketId>,
     pub(super) pollers: Pollers,
-    /// Whether any socket ever had a filter.
+    /// Whether any socket ever had a filter, or a least TTL.
     pub(super) has_filters: bool,
     /// Whether any socket was ever bound to a device.
     pub(super) has_devices: bool,
@@ -369,6 +369,7 @@ impl Common {
         }
         socket.options.set(ctx.config, option)?;
         self.has_devices |= matches!(option, SocketOption::BindToDevice(Some(_)));
+        self.has_filters |= matches!(option, SocketOption::MinTtl(1..) | SocketOption::MinHopCount(1..));
         if option == SocketOption::ReceiveErrors(false) {
             self.forget_queued_errors(id);
         }

@@ -431,7 +431,7 @@ impl Socket {
             IpAddr::V4(dst) => dst.is_multicast() || dst.is_broadcast(),
             IpAddr::V6(dst) => dst.is_multicast(),
         };
-        if is_group || meta.names_way() || self.options.device.is_some() {
+        if is_group || meta.names_way() || self.options.chooses_way {
             return self.flow_by_choice(network, remote, named_scope, fixed, meta);
         }
         self.flow_by_route(network, remote, named_scope, fixed)
@@ -477,6 +477,8 @@ impl Socket {
     ) -> Result<FourTuple> {
         let bound = self.bound().ok_or(Error::InvalidArgument)?;
         let (mut meta, mut named_scope) = (*meta, named_scope);
+        let ip = &self.options.ip;
+        let unicast = if remote.addr.is_ipv4() { ip.unicast_interface } else { ip.unicast_interface_v6 };
         if let Some(device) = self.options.device {
             // As on Linux the control data of an IPv4 packet may name another interface.
             let named = meta.iface.filter(|_| remote.addr.is_ipv6()).map_or(0, scope_id);
@@ -485,6 +487,8 @@ impl Socket {
                 named_scope = scope_on(Some(device), named_scope)?;
             }
             meta.iface = meta.iface.or(Some(device));
+        } else if unicast.is_some() && !remote.addr.is_multicast() {
+            meta.iface = meta.iface.or(iface_of(named_scope)).or(unicast);
         }
         let is_of_family = |addr: &IpAddr| addr.is_ipv4() == remote.addr.is_ipv4();
         // As on Linux, only the source of an IPv6 packet can be named instead of the address that
@@ -515,7 +519,9 @@ impl Socket {
             meta.iface = meta.iface.or(network.interface_with(source));
         }
         if !meta.names_way() {
-            return self.flow_by_route(network, remote, named_scope, fixed);
+            let flow = self.flow_by_route(network, remote, named_scope, fixed)?;
+            self.check_way(network, &flow)?;
+            return Ok(flow);
         }
         let source = match meta.source {
             Some(source) => self.accept_source(source, remote.addr)?,
@@ -530,7 +536,24 @@ impl Socket {
             Some(iface) => scope_id(iface),
             None => flow_scope(local, remote.addr, 0, Some(bound))?,
         };
-        Ok(FourTuple { local: Endpoint::new(local, bound.port), remote, scope })
+        let flow = FourTuple { local: Endpoint::new(local, bound.port), remote, scope };
+        self.check_way(network, &flow)?;
+        Ok(flow)
+    }
+
+    /// SO_DONTROUTE and IP_FREEBIND, which as on Linux have no effect on the way over IPv6.
+    /// ENETUNREACH for a host behind a router; EINVAL for an address of our own that the host does
+    /// not have.
+    #[cold]
+    pub(super) fn check_way(&self, network: &Network, flow: &FourTuple) -> Result<()> {
+        let (local, remote) = (flow.local.addr, flow.remote.addr);
+        if remote.is_ipv4() && self.options.dont_route {
+            network.check_on_link(remote, iface_of(flow.scope))?;
+        }
+        if remote.is_ipv4() && self.options.ip.free_bind && !network.is_local(local) {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(())
     }
 }
 

@@ -66,8 +66,8 @@ pub use interest::{Interest, Ready};
 pub use kind::{Domain, Shutdown, SocketKind};
 pub use message::{DatagramMeta, Received, SendMeta};
 pub use options::{
-    FastOpenOptions, IcmpFilter, IpOptions, MtuDiscover, MulticastOptions, RawOptions, SocketOption,
-    SocketOptions, TcpOptions, UdpOptions,
+    ControlData, FastOpenOptions, IcmpFilter, IpOptions, MtuDiscover, MulticastOptions, RawOptions,
+    SocketOption, SocketOptions, TcpOptions, UdpOptions,
 };
 pub use options::{PacketMembership, PacketMembershipKind};
 pub use packet::{LinkAddr, LinkHeader, PacketMeta, PacketStatistics};

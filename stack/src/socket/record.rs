@@ -354,10 +354,14 @@ impl Socket {
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
         // A socket that is connected may be bound to a group.
-        if let Some(Bound { addr: BoundAddr::One(addr), port, scope, .. }) = self.bound() {
+        let flow = self.protocol.state().flow();
+        // With IP_BIND_ADDRESS_NO_PORT only the connection has a port.
+        if let Some(Bound { addr: BoundAddr::One(addr), port, scope, .. }) = self.bound()
+            && (port != 0 || flow.is_none())
+        {
             return self.present(with_scope(Endpoint::new(addr, port), scope));
         }
-        if let Some(flow) = self.protocol.state().flow() {
+        if let Some(flow) = flow {
             return self.present(flow.local_addr());
         }
         let any = match self.domain {

@@ -106,6 +106,11 @@ impl RttEstimator {
         self.back_off = (self.back_off + 1).min(63);
     }
 
+    /// The next time-out is not a doubled one.
+    pub(crate) fn end_back_off(&mut self) {
+        self.back_off = 0;
+    }
+
     /// RFC 6298 §5.7: the SYN was repeated and gave no measurement, so the RTO is at least 3 s.
     pub(crate) fn on_syn_repeated(&mut self) {
         self.initial_rto = self.initial_rto.max(micros(RTO_AFTER_SYN_LOSS));

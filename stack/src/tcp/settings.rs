@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) keepalive_idle: Duration,
     pub(crate) keepalive_interval: Duration,
     pub(crate) keepalive_probes: u8,
+    /// TCP_THIN_LINEAR_TIMEOUTS.
+    pub(crate) thin_linear_timeouts: bool,
     /// TCP_SYNCNT, if set.
     pub(crate) syn_retries: Option<u8>,
     /// TCP_LINGER2; `None` for no wait at all.

@@ -116,6 +116,11 @@ impl Timers {
     }
 }
 
+/// Linux's TCP_THIN_LINEAR_RETRIES: after so many time-outs the RTO of a thin stream doubles, too.
+const THIN_LINEAR_TIMEOUTS: u8 = 6;
+/// A stream with fewer segments in flight is thin.
+const THIN_SEGMENTS: u32 = 4;
+
 impl Connection {
     /// When [`Connection::handle_timeout`] is due, and for which timer.
     pub(crate) fn poll_timeout(&self) -> Option<(Instant, DeadlineKind)> {
@@ -150,6 +155,13 @@ impl Connection {
         }
     }
 
+    /// Whether TCP_THIN_LINEAR_TIMEOUTS applies (Linux's `tcp_stream_is_thin`).
+    fn is_thin(&self) -> bool {
+        self.settings.thin_linear_timeouts
+            && self.state == State::Established
+            && self.snd.flight() < THIN_SEGMENTS * self.congestion.mss()
+    }
+
     /// RFC 6298 §5.4 to §5.7 (RFC6298-5.4): retransmits the earliest segment, and waits twice as
     /// long for its acknowledgement.
     fn on_retransmit_timer(&mut self, ctx: &mut Ctx<'_>) {
@@ -174,7 +186,9 @@ impl Connection {
         self.note_unanswered(ctx.now);
         self.retries.timeouts = self.retries.timeouts.saturating_add(1);
         self.retries.path_seed = self.retries.path_seed.wrapping_add(1);
-        if self.state != State::SynSent || self.retries.timeouts > ctx.config.tcp.syn_linear_timeouts {
+        if self.is_thin() && self.retries.timeouts <= THIN_LINEAR_TIMEOUTS {
+            self.rtt.end_back_off();
+        } else if self.state != State::SynSent || self.retries.timeouts > ctx.config.tcp.syn_linear_timeouts {
             self.rtt.back_off();
         }
         ctx.stats.recovery.timeouts += 1;

@@ -12,6 +12,7 @@ pub struct Rule {
     pub explains: fn(&Place, &Call, &Answer, &Answer) -> bool,
 }
 
+const IP: i32 = 0;
 const SOCKET: i32 = 1;
 const TCP: i32 = 6;
 const IPV6: i32 = 41;
@@ -128,6 +129,59 @@ pub const RULES: &[Rule] = &[
                     Call::Get(0..4) => are_values(linux, portolan),
                     Call::Get(_) => linux.as_ref().is_ok_and(|value| is_large(value)),
                 }
+        },
+    },
+    Rule {
+        why: "A program of BPF is an array of `struct sock_filter`.",
+        explains: |place, _, linux, portolan| {
+            matches!(place.option, (SOCKET, 26)) && (linux.is_err() || portolan.is_err())
+        },
+    },
+    Rule {
+        why: "IPV6_MTU is only read.",
+        explains: |place, call, _, portolan| {
+            place.option == (IPV6, 24) && !is_get(call) && *portolan == Err(libc::ENOPROTOOPT)
+        },
+    },
+    Rule {
+        why: "The MTU of the loopback is 65,535",
+        explains: |place, call, linux, portolan| {
+            matches!(place.option, (IP, 14) | (IPV6, 24)) && is_get(call) && are_values(linux, portolan)
+        },
+    },
+    Rule {
+        why: "Interfaces are numbered from 1, and the loopback is the last.",
+        explains: |place, call, linux, portolan| {
+            matches!(place.option, (IP, 32 | 50) | (IPV6, 17 | 76))
+                && match call {
+                    Call::Set(_) => {
+                        linux.is_ok() && matches!(portolan, Err(libc::EADDRNOTAVAIL | libc::ENODEV))
+                    }
+                    Call::Get(_) => are_values(linux, portolan),
+                }
+        },
+    },
+    Rule {
+        why: "Without a route to a group the first interface is used.",
+        explains: |place, _, _, portolan| {
+            matches!(place.option, (IP, 36) | (IPV6, 20)) && *portolan == Err(libc::ENODEV)
+        },
+    },
+    Rule {
+        why: "On a stream every call on multicast memberships is EPROTO.",
+        explains: |place, _, linux, portolan| {
+            matches!(place.option, (IP, 35..=48) | (IPV6, 42..=48))
+                && linux.is_err()
+                && *portolan == Err(libc::EPROTO)
+        },
+    },
+    Rule {
+        why: "IP_MULTICAST_TTL of an accepted connection is 1.",
+        explains: |place, call, linux, portolan| {
+            matches!(place.option, (IP, 33) | (IPV6, 18))
+                && place.state == State::Accepted
+                && is_get(call)
+                && are_values(linux, portolan)
         },
     },
     Rule {

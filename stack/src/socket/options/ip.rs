@@ -1,5 +1,6 @@
 //! IPPROTO_IP and IPPROTO_IPV6.
 
+use crate::interface_id::InterfaceId;
 use crate::network::MtuDiscovery;
 
 /// The options of IP, see [`SocketOptions`](super::SocketOptions).
@@ -18,6 +19,20 @@ pub struct IpOptions {
     pub mtu_discover: MtuDiscover,
     /// IPV6_DONTFRAG.
     pub dont_fragment: bool,
+    /// IP_FREEBIND and IPV6_FREEBIND.
+    pub free_bind: bool,
+    /// IP_BIND_ADDRESS_NO_PORT.
+    pub bind_address_no_port: bool,
+    /// IP_LOCAL_PORT_RANGE: the lowest and the highest; 0 if it is not limited.
+    pub local_port_range: (u16, u16),
+    /// IP_MINTTL.
+    pub min_ttl: u8,
+    /// IPV6_MINHOPCOUNT.
+    pub min_hop_count: u8,
+    /// IP_UNICAST_IF.
+    pub unicast_interface: Option<InterfaceId>,
+    /// IPV6_UNICAST_IF.
+    pub unicast_interface_v6: Option<InterfaceId>,
 }
 
 /// What happens to datagrams that are longer than the path MTU (IP_MTU_DISCOVER of ip(7)).
@@ -66,4 +81,6 @@ pub(in crate::socket) struct IpFields {
     pub(in crate::socket) mtu_discover: MtuDiscover,
     /// Whether members on this host get a copy of a packet to a group or broadcast address.
     pub(in crate::socket) is_looped: bool,
+    /// Whether UDP datagrams have no checksum.
+    pub(in crate::socket) is_unchecked: bool,
 }

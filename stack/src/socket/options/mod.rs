@@ -1,12 +1,16 @@
 //! Socket options, under their Berkeley names.
 
+mod control;
 mod ip;
 mod multicast;
 mod packet;
 mod raw;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
+pub use control::ControlData;
 pub(super) use ip::IpFields;
 pub use ip::{IpOptions, MtuDiscover};
 pub use multicast::MulticastOptions;
@@ -65,6 +69,23 @@ pub enum SocketOption {
     /// restriction, as on Linux. As there, the interface need not exist. On a packet socket the
     /// option has no effect: `bind` names its interface.
     BindToDevice(Option<InterfaceId>),
+    /// SO_DONTROUTE: packets over IPv4 go to hosts on the link only (`NetworkUnreachable`), as with
+    /// [`SendFlags::DONT_ROUTE`](crate::SendFlags::DONT_ROUTE). As on Linux the option has no effect
+    /// over IPv6.
+    DontRoute(bool),
+    /// SO_NO_CHECK: UDP datagrams over IPv4 are sent without a checksum (RFC 768). For datagrams
+    /// over IPv6 there is [`NoCheck6Tx`](SocketOption::NoCheck6Tx).
+    NoCheck(bool),
+    /// SO_BUF_LOCK: whether the receive buffer keeps its size. Otherwise that of a stream grows
+    /// automatically. Setting SO_RCVBUF sets it, too.
+    LockReceiveBuffer(bool),
+    /// SO_BUF_LOCK: whether the send buffer keeps its size.
+    LockSendBuffer(bool),
+    /// Asks for control data (IP_PKTINFO, IP_RECVTTL, SO_TIMESTAMP and so on). The stack returns it
+    /// all the same, in [`DatagramMeta`](crate::DatagramMeta) and other structs. The option is for
+    /// bindings to other languages, which pass a program what it has asked for:
+    /// [`SocketOptions::asks_for`].
+    AskFor(ControlData, bool),
     /// SO_RCVTIMEO: how long a blocking read waits; `None` for as long as it takes. The stack's own
     /// calls never wait: this is for whoever waits on behalf of a program. The sockets of the
     /// runtime obey it.
@@ -159,6 +180,33 @@ pub enum SocketOption {
     /// IPV6_DONTFRAG: datagrams over IPv6 that do not fit the path MTU are refused
     /// (`MessageTooLong`).
     DontFragment(bool),
+    /// IP_FREEBIND and IPV6_FREEBIND: `bind` accepts an address that the stack does not have yet.
+    /// As on Linux nothing can be sent from it over IPv4 (`InvalidArgument`) until it has.
+    FreeBind(bool),
+    /// IP_BIND_ADDRESS_NO_PORT: `bind` with port 0 draws no port. That is left to `connect`, which
+    /// for a stream needs a port that is free for its peer only, or to the first datagram.
+    BindAddressNoPort(bool),
+    /// IP_LOCAL_PORT_RANGE: the ports that are drawn for the socket, lowest and highest. 0 stands
+    /// for the limit of [`Config::ephemeral_ports`](crate::Config::ephemeral_ports), and so does a
+    /// number outside. `InvalidArgument` if the highest is below the lowest.
+    LocalPortRange(u16, u16),
+    /// IP_MINTTL: segments of a TCP connection over IPv4 with a lower TTL are dropped (RFC 5082).
+    MinTtl(u8),
+    /// IPV6_MINHOPCOUNT: the same over IPv6.
+    MinHopCount(u8),
+    /// IP_UNICAST_IF: datagrams to IPv4 hosts leave through this interface, as if each call had
+    /// named it. `AddressNotAvailable` if there is none, `InvalidArgument` on a socket that is
+    /// bound to a device.
+    UnicastInterface(Option<InterfaceId>),
+    /// IPV6_UNICAST_IF: the same for IPv6.
+    UnicastInterfaceV6(Option<InterfaceId>),
+    /// UDP_NO_CHECK6_TX: datagrams over IPv6 are sent without a checksum (RFC 6936).
+    NoCheck6Tx(bool),
+    /// UDP_NO_CHECK6_RX: datagrams without a checksum are accepted over IPv6.
+    NoCheck6Rx(bool),
+    /// TCP_THIN_LINEAR_TIMEOUTS: while fewer than four segments are in flight, the first six
+    /// time-outs of a segment do not double the RTO.
+    ThinLinearTimeouts(bool),
     /// UDP_CORK: as if each call had [`SendFlags::MORE`](crate::SendFlags::MORE). When the option
     /// is cleared, the datagram is sent.
     UdpCork(bool),
@@ -249,6 +297,14 @@ pub struct SocketOptions {
     pub broadcast: bool,
     /// SO_BINDTODEVICE.
     pub device: Option<InterfaceId>,
+    /// SO_DONTROUTE.
+    pub dont_route: bool,
+    /// SO_NO_CHECK.
+    pub no_check: bool,
+    /// The control data that the program asks for, a bit for each.
+    control: u16,
+    /// Whether an option has a say in the way of packets: the interface, or whether there is a way.
+    pub(in crate::socket) chooses_way: bool,
     /// SO_RCVLOWAT.
     pub receive_low_water: usize,
     /// SO_RCVTIMEO.
@@ -324,6 +380,7 @@ impl SocketOptions {
             max_segment: None,
             syn_count: None,
             linger2: Some(config.tcp.fin_wait_2),
+            thin_linear_timeouts: false,
             fast_open: FastOpenOptions { limit: 0, connect: false, without_cookie: false, key: None },
         };
         let mut options = SocketOptions {
@@ -337,6 +394,10 @@ impl SocketOptions {
             linger: None,
             broadcast: false,
             device: None,
+            dont_route: false,
+            no_check: false,
+            control: 0,
+            chooses_way: false,
             receive_low_water: 1,
             receive_timeout: None,
             send_timeout: None,
@@ -353,9 +414,16 @@ impl SocketOptions {
                 receive_errors: false,
                 mtu_discover: MtuDiscover::Want,
                 dont_fragment: false,
+                free_bind: false,
+                bind_address_no_port: false,
+                local_port_range: (0, 0),
+                min_ttl: 0,
+                min_hop_count: 0,
+                unicast_interface: None,
+                unicast_interface_v6: None,
             },
             tcp,
-            udp: UdpOptions { segment: 0, gro: false, cork: false },
+            udp: UdpOptions { segment: 0, gro: false, cork: false, no_check6_tx: false, no_check6_rx: false },
             raw: None,
             multicast: None,
             settings: Settings::default().into(),
@@ -396,6 +464,11 @@ impl SocketOptions {
             SocketOption::Linger(time) => self.linger = time,
             SocketOption::Broadcast(on) => self.broadcast = on,
             SocketOption::BindToDevice(device) => self.device = device,
+            SocketOption::DontRoute(on) => self.dont_route = on,
+            SocketOption::NoCheck(on) => self.no_check = on,
+            SocketOption::LockReceiveBuffer(on) => self.auto_receive_buffer = !on,
+            SocketOption::LockSendBuffer(on) => self.auto_send_buffer = !on,
+            SocketOption::AskFor(data, on) => self.ask_for(data, on),
             SocketOption::ReceiveTimeout(time) => self.receive_timeout = time,
             SocketOption::SendTimeout(time) => self.send_timeout = time,
             SocketOption::Priority(priority) => self.priority = priority,
@@ -456,6 +529,25 @@ impl SocketOptions {
             SocketOption::ReceiveErrors(on) => self.ip.receive_errors = on,
             SocketOption::MtuDiscover(mode) => self.ip.mtu_discover = mode,
             SocketOption::DontFragment(on) => self.ip.dont_fragment = on,
+            SocketOption::FreeBind(on) => self.ip.free_bind = on,
+            SocketOption::BindAddressNoPort(on) => self.ip.bind_address_no_port = on,
+            SocketOption::LocalPortRange(low, high) => {
+                check(low == 0 || high == 0 || low <= high)?;
+                self.ip.local_port_range = (low, high);
+            }
+            SocketOption::MinTtl(ttl) => self.ip.min_ttl = ttl,
+            SocketOption::MinHopCount(hops) => self.ip.min_hop_count = hops,
+            SocketOption::UnicastInterface(iface) => {
+                check(iface.is_none() || self.device.is_none())?;
+                self.ip.unicast_interface = iface;
+            }
+            SocketOption::UnicastInterfaceV6(iface) => {
+                check(iface.is_none() || self.device.is_none())?;
+                self.ip.unicast_interface_v6 = iface;
+            }
+            SocketOption::NoCheck6Tx(on) => self.udp.no_check6_tx = on,
+            SocketOption::NoCheck6Rx(on) => self.udp.no_check6_rx = on,
+            SocketOption::ThinLinearTimeouts(on) => self.tcp.thin_linear_timeouts = on,
             SocketOption::UdpCork(on) => self.udp.cork = on,
             SocketOption::MulticastTtl(_)
             | SocketOption::MulticastLoop(_)
@@ -480,11 +572,25 @@ impl SocketOptions {
             | SocketOption::PacketDropMembership(_)
             | SocketOption::PacketIgnoreOutgoing(_) => return Err(Error::ProtocolNotAvailable),
         }
+        self.chooses_way = self.device.is_some()
+            || self.dont_route
+            || self.ip.free_bind
+            || self.ip.unicast_interface.is_some()
+            || self.ip.unicast_interface_v6.is_some();
         let settings = self.to_settings();
         if *self.settings != settings {
             *self.settings = settings;
         }
         Ok(())
+    }
+
+    /// Whether the program has asked for this control data.
+    pub fn asks_for(&self, data: ControlData) -> bool {
+        self.control & data.bit() != 0
+    }
+
+    fn ask_for(&mut self, data: ControlData, on: bool) {
+        self.control = self.control & !data.bit() | if on { data.bit() } else { 0 };
     }
 
     /// The options of a raw socket. ENOPROTOOPT for another socket.
@@ -505,13 +611,15 @@ impl SocketOptions {
     /// The fields for packets that are not to a group.
     pub(super) fn ip_fields(&self) -> IpFields {
         let (tos, mtu_discover) = (self.ip.tos, self.ip.mtu_discover);
-        IpFields { ttl: self.ip.ttl, tos, mtu_discover, is_looped: true }
+        IpFields { ttl: self.ip.ttl, tos, mtu_discover, is_looped: true, is_unchecked: false }
     }
 
     /// The fields for packets to this address, which may be a group.
     #[inline]
     pub(super) fn ip_fields_to(&self, dst: IpAddr, domain: Domain) -> IpFields {
-        if dst.is_multicast() { self.ip_fields_to_group(dst, domain) } else { self.ip_fields() }
+        let fields = if dst.is_multicast() { self.ip_fields_to_group(dst, domain) } else { self.ip_fields() };
+        let is_unchecked = if dst.is_ipv4() { self.no_check } else { self.udp.no_check6_tx };
+        IpFields { is_unchecked, ..fields }
     }
 
     #[cold]
@@ -550,6 +658,7 @@ impl SocketOptions {
             keepalive_idle: self.tcp.keepalive_idle,
             keepalive_interval: self.tcp.keepalive_interval,
             keepalive_probes: self.tcp.keepalive_count,
+            thin_linear_timeouts: self.tcp.thin_linear_timeouts,
             syn_retries: self.tcp.syn_count,
             fin_wait_2: self.tcp.linger2,
             reports_soft_errors: self.ip.receive_errors,

@@ -10,4 +10,8 @@ pub struct UdpOptions {
     pub gro: bool,
     /// UDP_CORK.
     pub cork: bool,
+    /// UDP_NO_CHECK6_TX.
+    pub no_check6_tx: bool,
+    /// UDP_NO_CHECK6_RX.
+    pub no_check6_rx: bool,
 }

@@ -1,7 +1,6 @@
 //! The calls of programs on packet sockets, and the sending.
 
 use alloc::vec::Vec;
-use core::mem;
 
 use bytes::Bytes;
 
@@ -33,7 +32,7 @@ const VLAN_TAG_LEN: usize = 4;
 
 impl Socket {
     /// The state of a packet socket. EOPNOTSUPP for another kind.
-    pub(super) fn packets_mut(&mut self) -> Result<&mut PacketQueue> {
+    pub(in crate::socket) fn packets_mut(&mut self) -> Result<&mut PacketQueue> {
         match &mut self.protocol {
             Protocol::Packets(packets) => Ok(packets),
             _ => Err(Error::NotSupported),
@@ -170,6 +169,11 @@ impl ProtocolCalls for PacketSockets {
             | SocketOption::Linger(_)
             | SocketOption::Broadcast(_)
             | SocketOption::BindToDevice(_)
+            | SocketOption::AskFor(..)
+            | SocketOption::DontRoute(_)
+            | SocketOption::NoCheck(_)
+            | SocketOption::LockReceiveBuffer(_)
+            | SocketOption::LockSendBuffer(_)
             | SocketOption::ReceiveLowWater(_)
             | SocketOption::OobInline(_)
             | SocketOption::MaxPacingRate(_)
@@ -228,7 +232,7 @@ impl PacketSockets {
 
     /// PACKET_STATISTICS: returns the counts and resets them.
     pub(crate) fn take_statistics(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<PacketStatistics> {
-        Ok(mem::take(&mut env.common.record_mut(id)?.packets_mut()?.statistics))
+        Ok(env.common.record_mut(id)?.packets_mut()?.take_statistics())
     }
 }
 

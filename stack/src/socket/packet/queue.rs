@@ -81,6 +81,16 @@ pub(super) struct OutgoingFrame {
 }
 
 impl PacketQueue {
+    /// PACKET_STATISTICS: returns the counts and resets them.
+    pub(in crate::socket) fn take_statistics(&mut self) -> PacketStatistics {
+        mem::take(&mut self.statistics)
+    }
+
+    /// PACKET_IGNORE_OUTGOING.
+    pub(in crate::socket) fn ignores_outgoing(&self) -> bool {
+        self.ignores_outgoing
+    }
+
     pub(super) fn new(header: LinkHeader) -> Self {
         PacketQueue {
             header,

@@ -2,11 +2,15 @@
 //! [`SocketOption`] and [`SocketOptions`](super::options::SocketOptions).
 //!
 //! Read `row` (how an option is described), then the table of each level: `socket`, `ip`, `ipv6`,
-//! `tcp` with `tcp_info`, `udp`, and `raw`. docs/options.md lists the same options for readers; a
+//! `tcp` with `tcp_info`, `udp`, `raw` and `packet`; `multicast` and `filter` have the options that
+//! are calls of their own. docs/options.md lists the same options for readers; a
 //! test compares the two.
 
+mod filter;
 mod ip;
 mod ipv6;
+mod multicast;
+mod packet;
 mod raw;
 mod row;
 mod socket;
@@ -21,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::id::SocketId;
 
 /// The levels, in the order of their numbers.
-const LEVELS: [&Level; 8] = [
+const LEVELS: [&Level; 9] = [
     &ip::LEVEL,
     &socket::LEVEL,
     &tcp::LEVEL,
@@ -30,6 +34,7 @@ const LEVELS: [&Level; 8] = [
     &raw::ICMPV6_LEVEL,
     &raw::LEVEL,
     &raw::LEVEL_OVER_IPV6,
+    &packet::LEVEL,
 ];
 
 /// The name of an option that [`Stack::setsockopt`](crate::Stack::setsockopt) or
@@ -73,15 +78,20 @@ pub(crate) fn set(
         _ => Error::ProtocolNotAvailable,
     })?;
     let row = level.row(number);
-    if level.checks_length_first && !row.is_some_and(|row| matches!(row.set, Set::Bytes(_))) {
+    if level.checks_length_first && !row.is_some_and(|row| matches!(row.set, Set::Bytes(_) | Set::Call(_))) {
         (level.read_int)(value)?;
     }
     let change = match row.ok_or(Error::ProtocolNotAvailable)?.set {
         Set::Never => return Err(Error::ProtocolNotAvailable),
         Set::Int(convert) => convert(&target, (level.read_int)(value)?)?,
         Set::Bytes(convert) => convert(&target, value)?,
+        Set::Call(call) => return call(kind, env, id, value),
     };
-    change.map_or(Ok(()), |option| kind.set_option(env, id, option))
+    let Some(option) = change else { return Ok(()) };
+    env.check_multicast_option(id, option)?;
+    kind.set_option(env, id, option)?;
+    env.resolve_multicast_interface(id, option);
+    Ok(())
 }
 
 /// `getsockopt`: writes the value, or what fits of it, and returns its length. ENOPROTOOPT, and the
@@ -103,6 +113,8 @@ pub(crate) fn get(
     match level.row(number).ok_or(Error::ProtocolNotAvailable)?.get {
         Get::Int(read) => Ok(put_int(level, buf, read(&target)?)),
         Get::Bytes(read) => Ok(put(buf, &read(&target, buf.len())?)),
+        Get::Call(call) => call(env, id, buf),
+        Get::Never => Err(Error::ProtocolNotAvailable),
         Get::PendingError => {
             let error = env.common.take_error(id)?;
             Ok(put_int(level, buf, error.map_or(0, Error::errno)))

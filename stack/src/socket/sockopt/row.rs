@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::id::SocketId;
 use crate::network::Network;
 use crate::socket::common::Env;
-use crate::socket::options::{SocketOption, SocketOptions};
+use crate::socket::options::{ControlData, SocketOption, SocketOptions};
+use crate::socket::protocol::ProtocolCalls;
 use crate::socket::record::{Protocol, Socket};
 use crate::socket::tcp::questions;
 use crate::socket::tcp::stream::TcpSocket;
@@ -52,7 +53,12 @@ pub(super) enum Set {
     Int(fn(&OptionTarget<'_>, i32) -> Result<Change>),
     /// The value has a layout of its own.
     Bytes(fn(&OptionTarget<'_>, &[u8]) -> Result<Change>),
+    /// The value has a layout of its own, and what follows is a call other than `set_option`.
+    Call(SetCall),
 }
+
+/// What `setsockopt` does where it is not `set_option`.
+pub(super) type SetCall = fn(&mut dyn ProtocolCalls, &mut Env<'_>, SocketId, &[u8]) -> Result<()>;
 
 /// How the value of an option is found.
 #[derive(Clone, Copy)]
@@ -60,8 +66,13 @@ pub(super) enum Get {
     Int(fn(&OptionTarget<'_>) -> Result<i32>),
     /// The value has a layout of its own. The function gets the length of the caller's buffer.
     Bytes(fn(&OptionTarget<'_>, usize) -> Result<Vec<u8>>),
+    /// The caller's buffer also says what is asked for. The function writes into it, and returns
+    /// the length.
+    Call(fn(&mut Env<'_>, SocketId, &mut [u8]) -> Result<usize>),
     /// SO_ERROR, which is cleared.
     PendingError,
+    /// ENOPROTOOPT.
+    Never,
 }
 
 impl Row {
@@ -125,6 +136,16 @@ impl<'a> OptionTarget<'a> {
             _ => OptionPhase::Closed,
         }
     }
+}
+
+/// The option by which a program asks for this control data.
+pub(super) fn ask_for(data: ControlData, on: i32) -> Result<Change> {
+    Ok(Some(SocketOption::AskFor(data, on != 0)))
+}
+
+/// Whether the program asks for this control data.
+pub(super) fn asks_for(target: &OptionTarget<'_>, data: ControlData) -> Result<i32> {
+    Ok(target.socket.options.asks_for(data).into())
 }
 
 /// EINVAL for a number out of its range.

@@ -3,12 +3,18 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::row::{Change, Get, Level, OptionTarget, Row, Set, name_of, read_int, saturated, words};
+use super::filter;
+use super::row::{
+    Change, Get, Level, OptionTarget, Row, Set, ask_for, asks_for, name_of, read_int, saturated, words,
+};
 use crate::error::{Error, Result};
+use crate::id::SocketId;
+use crate::socket::common::Env;
 use crate::socket::credentials::Credentials;
 use crate::socket::kind::{Domain, SocketKind};
-use crate::socket::options::SocketOption;
+use crate::socket::options::{ControlData, SocketOption};
 use crate::socket::packet::LinkHeader;
+use crate::socket::protocol::ProtocolCalls;
 use crate::socket::record::Protocol;
 use crate::socket::scope::{iface_of, scope_id};
 use crate::socket::tcp::stream::TcpSocket;
@@ -32,6 +38,12 @@ const ROWS: &[Row] = &[
     ),
     Row::read_only(3, "SO_TYPE", Get::Int(|target| Ok(type_of(target.socket.kind)))),
     Row::read_only(4, "SO_ERROR", Get::PendingError),
+    Row::int(
+        5,
+        "SO_DONTROUTE",
+        |_, on| Ok(Some(SocketOption::DontRoute(on != 0))),
+        |target| Ok(target.socket.options.dont_route.into()),
+    ),
     Row::int(
         6,
         "SO_BROADCAST",
@@ -63,6 +75,12 @@ const ROWS: &[Row] = &[
         |target| Ok(target.socket.options.oob_inline.into()),
     ),
     Row::int(
+        11,
+        "SO_NO_CHECK",
+        |_, on| Ok(Some(SocketOption::NoCheck(on != 0))),
+        |target| Ok(target.socket.options.no_check.into()),
+    ),
+    Row::int(
         12,
         "SO_PRIORITY",
         |_, priority| Ok(Some(SocketOption::Priority(priority.cast_unsigned()))),
@@ -92,8 +110,22 @@ const ROWS: &[Row] = &[
     RECEIVE_TIMEOUT,
     SEND_TIMEOUT,
     Row::new(25, "SO_BINDTODEVICE", Set::Bytes(device), Get::Bytes(device_of)),
+    Row::new(26, "SO_ATTACH_FILTER", Set::Call(filter::attach), Get::Bytes(filter::attached)),
+    Row::new(27, "SO_DETACH_FILTER", Set::Call(filter::detach), Get::Never),
     Row::read_only(28, "SO_PEERNAME", Get::Bytes(peer_name)),
+    Row::new(
+        29,
+        "SO_TIMESTAMP",
+        Set::Call(|kind, env, id, value| timestamp(kind, env, id, (ControlData::Timestamp, value))),
+        Get::Int(|target| asks_for(target, ControlData::Timestamp)),
+    ),
     Row::read_only(30, "SO_ACCEPTCONN", Get::Int(|target| Ok(is_listener(target).into()))),
+    Row::new(
+        35,
+        "SO_TIMESTAMPNS",
+        Set::Call(|kind, env, id, value| timestamp(kind, env, id, (ControlData::TimestampNanos, value))),
+        Get::Int(|target| asks_for(target, ControlData::TimestampNanos)),
+    ),
     Row::int(
         36,
         "SO_MARK",
@@ -114,12 +146,19 @@ const ROWS: &[Row] = &[
         }),
     ),
     Row::int(
+        40,
+        "SO_RXQ_OVFL",
+        |_, on| ask_for(ControlData::Drops, on),
+        |target| asks_for(target, ControlData::Drops),
+    ),
+    Row::int(
         44,
         "SO_LOCK_FILTER",
         |_, on| Ok(Some(SocketOption::LockFilter(on != 0))),
         |target| Ok(target.socket.options.is_filter_locked.into()),
     ),
     Row::new(47, "SO_MAX_PACING_RATE", Set::Bytes(pacing_rate), Get::Bytes(pacing_rate_of)),
+    Row::read_only(48, "SO_BPF_EXTENSIONS", Get::Int(|_| Ok(BPF_EXTENSIONS))),
     Row::read_only(55, "SO_MEMINFO", Get::Bytes(|target, _| Ok(memory_info(target)))),
     Row::read_only(57, "SO_COOKIE", Get::Bytes(cookie)),
     Row::int(
@@ -135,8 +174,21 @@ const ROWS: &[Row] = &[
         },
         |target| Ok(target.socket.device().map_or(0, |device| scope_id(device).into())),
     ),
+    Row::new(
+        63,
+        "SO_TIMESTAMP",
+        Set::Call(|kind, env, id, value| timestamp(kind, env, id, (ControlData::TimestampNew, value))),
+        Get::Int(|target| asks_for(target, ControlData::TimestampNew)),
+    ),
+    Row::new(
+        64,
+        "SO_TIMESTAMPNS",
+        Set::Call(|kind, env, id, value| timestamp(kind, env, id, (ControlData::TimestampNanosNew, value))),
+        Get::Int(|target| asks_for(target, ControlData::TimestampNanosNew)),
+    ),
     Row { number: 66, ..RECEIVE_TIMEOUT },
     Row { number: 67, ..SEND_TIMEOUT },
+    Row::new(72, "SO_BUF_LOCK", Set::Call(lock_buffers), Get::Int(|target| Ok(buffer_locks(target)))),
 ];
 
 const RECEIVE_TIMEOUT: Row = Row::new(
@@ -157,6 +209,50 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const AF_UNIX: u16 = 1;
 const AF_PACKET: u16 = 17;
+
+/// Linux's SKF_AD_MAX.
+const BPF_EXTENSIONS: i32 = 64;
+
+/// The forms of SO_TIMESTAMP exclude each other: the last one that was asked for counts.
+const TIMESTAMPS: [ControlData; 4] = [
+    ControlData::Timestamp,
+    ControlData::TimestampNew,
+    ControlData::TimestampNanos,
+    ControlData::TimestampNanosNew,
+];
+
+fn timestamp(
+    kind: &mut dyn ProtocolCalls,
+    env: &mut Env<'_>,
+    id: SocketId,
+    (form, value): (ControlData, &[u8]),
+) -> Result<()> {
+    let on = read_int(value)? != 0;
+    for data in TIMESTAMPS {
+        kind.set_option(env, id, SocketOption::AskFor(data, on && data == form))?;
+    }
+    Ok(())
+}
+
+/// Linux's SOCK_SNDBUF_LOCK and SOCK_RCVBUF_LOCK.
+const SEND_LOCK: i32 = 1;
+const RECEIVE_LOCK: i32 = 2;
+
+/// EINVAL for other bits.
+fn lock_buffers(kind: &mut dyn ProtocolCalls, env: &mut Env<'_>, id: SocketId, value: &[u8]) -> Result<()> {
+    let bits = read_int(value)?;
+    if bits & !(SEND_LOCK | RECEIVE_LOCK) != 0 {
+        return Err(Error::InvalidArgument);
+    }
+    kind.set_option(env, id, SocketOption::LockSendBuffer(bits & SEND_LOCK != 0))?;
+    kind.set_option(env, id, SocketOption::LockReceiveBuffer(bits & RECEIVE_LOCK != 0))
+}
+
+fn buffer_locks(target: &OptionTarget<'_>) -> i32 {
+    let options = &target.socket.options;
+    let bit = |is_auto: bool, bit: i32| if is_auto { 0 } else { bit };
+    bit(options.auto_send_buffer, SEND_LOCK) | bit(options.auto_receive_buffer, RECEIVE_LOCK)
+}
 
 /// Linux's IFNAMSIZ.
 const NAME_BYTES: usize = 16;

@@ -5,13 +5,14 @@ use core::str;
 use core::time::Duration;
 
 use super::row::{
-    Change, Get, Level, OptionPhase, OptionTarget, Row, Set, in_range, name_of, read_int, saturated, whole,
+    Change, Get, Level, OptionPhase, OptionTarget, Row, Set, ask_for, asks_for, in_range, name_of, read_int,
+    saturated, whole,
 };
 use super::tcp_info::tcp_info;
 use crate::config::CongestionControl;
 use crate::error::{Error, Result};
 use crate::socket::kind::SocketKind;
-use crate::socket::options::SocketOption;
+use crate::socket::options::{ControlData, SocketOption};
 use crate::socket::tcp::questions;
 use crate::tcp::FastOpenKey;
 
@@ -107,6 +108,12 @@ const ROWS: &[Row] = &[
     ),
     Row::new(13, "TCP_CONGESTION", Set::Bytes(congestion), Get::Bytes(congestion_of)),
     Row::int(
+        16,
+        "TCP_THIN_LINEAR_TIMEOUTS",
+        |_, on| Ok(Some(SocketOption::ThinLinearTimeouts(in_range(on, 0, 1)? == 1))),
+        |target| Ok(target.socket.options.tcp.thin_linear_timeouts.into()),
+    ),
+    Row::int(
         18,
         "TCP_USER_TIMEOUT",
         |_, millis| {
@@ -149,6 +156,12 @@ const ROWS: &[Row] = &[
         "TCP_FASTOPEN_NO_COOKIE",
         |_, on| Ok(Some(SocketOption::FastOpenWithoutCookie(in_range(on, 0, 1)? == 1))),
         |target| Ok(target.socket.options.tcp.fast_open.without_cookie.into()),
+    ),
+    Row::int(
+        36,
+        "TCP_INQ",
+        |_, on| ask_for(ControlData::Unread, in_range(on, 0, 1)?),
+        |target| asks_for(target, ControlData::Unread),
     ),
 ];
 

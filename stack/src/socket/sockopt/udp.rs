@@ -16,6 +16,24 @@ pub(super) const LEVEL: Level = Level {
 
 const ROWS: &[Row] = &[
     Row::int(
+        1,
+        "UDP_CORK",
+        |_, on| Ok(Some(SocketOption::UdpCork(on != 0))),
+        |target| Ok(target.socket.options.udp.cork.into()),
+    ),
+    Row::int(
+        101,
+        "UDP_NO_CHECK6_TX",
+        |_, on| Ok(Some(SocketOption::NoCheck6Tx(on != 0))),
+        |target| Ok(target.socket.options.udp.no_check6_tx.into()),
+    ),
+    Row::int(
+        102,
+        "UDP_NO_CHECK6_RX",
+        |_, on| Ok(Some(SocketOption::NoCheck6Rx(on != 0))),
+        |target| Ok(target.socket.options.udp.no_check6_rx.into()),
+    ),
+    Row::int(
         103,
         "UDP_SEGMENT",
         |_, len| {

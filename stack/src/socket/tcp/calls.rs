@@ -43,6 +43,10 @@ impl ProtocolCalls for TcpSockets {
         }
         let any = socket.any_addr(true);
         let wanted = env.common.choose_binding(env.network, id, addr.to_ip()?, any, Groups::Refused)?;
+        if env.common.record(id)?.defers_port(&wanted) {
+            env.common.record_mut(id)?.set_bound(wanted);
+            return Ok(());
+        }
         bind_port(env, &mut self.ports, id, wanted)?;
         Ok(())
     }
@@ -58,13 +62,8 @@ impl ProtocolCalls for TcpSockets {
             }
             TcpSocket::Idle => {}
         }
-        let bound = match socket.bound() {
-            Some(bound) => bound,
-            None => {
-                let any = socket.default_binding(true);
-                bind_port(env, &mut self.ports, id, any)?
-            }
-        };
+        let bound = socket.bound().unwrap_or_else(|| socket.default_binding(true));
+        let bound = if bound.port == 0 { bind_port(env, &mut self.ports, id, bound)? } else { bound };
         self.ports.listen(bound.port, id)?;
         let socket = env.common.record_mut(id)?;
         self.listeners.insert(bound.key(), id, socket.options.reuse_port);
@@ -402,7 +401,7 @@ impl TcpSockets {
     fn renew_reuse(&mut self, common: &mut Common, id: SocketId) {
         let Some(socket) = common.records.get_mut(id) else { return };
         let (reuse, bound) = (socket.options.reuse(), socket.bound());
-        if let Some(Bound { port, .. }) = bound {
+        if let Some(Bound { port: port @ 1.., .. }) = bound {
             self.ports.change(port, id, |binding| binding.reuse = reuse);
         } else if let Ok(tcp) = socket.protocol.tcp_mut()
             && let Some((tuple, shared)) = tcp.port_share()

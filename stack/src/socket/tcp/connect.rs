@@ -48,7 +48,7 @@ impl TcpSockets {
         let options = &socket.options;
         let params = self.open_params(&env.ctx, env.network, options, &tuple);
         let without_cookie = options.tcp.fast_open.without_cookie;
-        let shares_port = if socket.bound().is_none() { Some(options.reuse()) } else { None };
+        let shares_port = if socket.has_port() { None } else { Some(options.reuse()) };
         let mut connection = if is_fast {
             self.connect_fast(&mut env.ctx, &tuple, params, without_cookie)
         } else {
@@ -94,17 +94,23 @@ impl TcpSockets {
         let scope = device.map_or(scope, scope_id);
         network.check_route(local_addr, remote.addr, iface_of(scope))?;
         let tuple_from = |port| FourTuple { local: Endpoint::new(local_addr, port), remote, scope };
+        if socket.options.chooses_way {
+            socket.check_way(network, &tuple_from(0))?;
+        }
         let share = network.share();
         let port = match bound {
-            Some(Bound { port, .. })
+            Some(Bound { port: port @ 1.., .. })
                 if self.find_record(env.common, &tuple_from(port)).is_none()
                     && (network.is_local(remote.addr)
                         || share.is_none_or(|share| share.has_connection(&tuple_from(port)))) =>
             {
                 port
             }
-            Some(_) => return Err(Error::AddressNotAvailable),
-            None => self.ephemeral_port(env.common, share, tuple_from)?,
+            Some(Bound { port: 1.., .. }) => return Err(Error::AddressNotAvailable),
+            _ => {
+                let range = socket.options.ip.local_port_range;
+                self.ephemeral_port(env.common, share, range, tuple_from)?
+            }
         };
         let tuple = tuple_from(port);
         env.ctx.subject = Subject::Tcp(tuple);
@@ -119,11 +125,12 @@ impl TcpSockets {
         &mut self,
         common: &Common,
         share: Option<&Share>,
+        range: (u16, u16),
         tuple_from: impl Fn(u16) -> FourTuple,
     ) -> Result<u16> {
         let TcpSockets { connections, handshakes, time_waits, ports, .. } = self;
         let FourTuple { local, remote, .. } = tuple_from(0);
-        ports.ephemeral(local.addr, (remote.addr, remote.port), |port| {
+        ports.ephemeral(range, local.addr, (remote.addr, remote.port), |port| {
             let tuple = tuple_from(port);
             if share.is_some_and(|share| !share.has_connection(&tuple)) {
                 return false;

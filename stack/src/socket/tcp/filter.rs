@@ -1,4 +1,4 @@
-//! The filters of TCP sockets.
+//! The filters of TCP sockets, and IP_MINTTL.
 
 use super::TcpSockets;
 use super::connections::Target;
@@ -9,7 +9,8 @@ use crate::socket::common::Env;
 use crate::subject::Subject;
 
 impl TcpSockets {
-    /// Runs the filter of the socket that a segment is for: the connection, or the listener while
+    /// Compares the TTL of a segment with the least one that its socket allows, and runs the filter
+    /// of the socket. That is the connection, or the listener while
     /// there is none. The filter may cut the data. Returns whether it lets the segment pass, and
     /// counts the segment otherwise. As in Linux, TIME-WAIT has no filter.
     #[cold]
@@ -26,7 +27,15 @@ impl TcpSockets {
             Some(Target::TimeWait(_)) => None,
             None => self.listeners.find(tuple),
         };
-        let Some(filter) = id.and_then(|id| env.common.filter_of(id)) else { return true };
+        let Some(socket) = id.and_then(|id| env.common.records.get(id)) else { return true };
+        let ip = &socket.options.ip;
+        let least = if tuple.remote.addr.is_ipv4() { ip.min_ttl } else { ip.min_hop_count };
+        if datagram.hop_limit < least {
+            env.ctx.subject = Subject::Tcp(*tuple);
+            env.ctx.count_drop(DropReason::TtlTooLow);
+            return false;
+        }
+        let Some(filter) = socket.options.filter.clone() else { return true };
         let kept = env.run_filter(&filter, datagram, datagram.transport_at());
         match kept {
             Some(kept) => datagram.truncate_transport(kept.max(header_len)),

@@ -95,7 +95,10 @@ impl ProtocolCalls for UdpSockets {
             if longest > env.network.path_mtu(env.ctx.now, remote, iface_of(flow.scope)) {
                 return Err(Error::MessageTooLong);
             }
-            if count(data.len(), segment_len) > MAX_SEGMENTS {
+            let socket = env.common.record(id)?;
+            // As on Linux a run has checksums.
+            let is_unchecked = socket.options.ip_fields_to(remote, socket.domain).is_unchecked;
+            if count(data.len(), segment_len) > MAX_SEGMENTS || is_unchecked {
                 return Err(Error::InvalidArgument);
             }
         }
@@ -131,7 +134,7 @@ impl ProtocolCalls for UdpSockets {
             protocol: protocol::UDP,
             header: udp::header(flow.local, flow.remote, &payload),
             payload,
-            checksum_at: Some(udp::CHECKSUM_AT),
+            checksum_at: (!fields.is_unchecked).then_some(udp::CHECKSUM_AT),
             run: is_run.then_some(Segments { kind: SegmentKind::Udp, len: segment_len }),
         };
         env.send_packet(&flow, fields, packet, frame)

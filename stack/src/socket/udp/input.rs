@@ -9,7 +9,7 @@ use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
 use crate::id::SocketId;
 use crate::interface_id::InterfaceId;
-use crate::ip::protocol;
+use crate::ip::{protocol, read_u16};
 use crate::network::{Cast, Datagram, NetworkError, NetworkErrorKind};
 use crate::socket::common::Env;
 use crate::socket::datagram_queue::ReceivedDatagram;
@@ -17,13 +17,16 @@ use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
 use crate::socket::scope::{scope_id, scope_of};
 use crate::subject::Subject;
-use crate::udp;
+use crate::udp::{self, UdpHeader};
 
 impl UdpSockets {
     pub(in crate::socket) fn handle_datagram(&mut self, env: &mut Env<'_>, datagram: Datagram) {
         let header = match udp::parse(datagram.src, datagram.dst, datagram.transport(), datagram.is_checked) {
             Ok(header) => header,
-            Err(reason) => return env.ctx.count_drop(reason),
+            Err(reason) => match self.accept_unchecked(env, &datagram) {
+                Some(header) => header,
+                None => return env.ctx.count_drop(reason),
+            },
         };
         let scope = match datagram.cast {
             Cast::Unicast => scope_of([datagram.src, datagram.dst], datagram.iface),
@@ -52,6 +55,25 @@ impl UdpSockets {
 }
 
 impl UdpSockets {
+    /// The header of a datagram over IPv6 that has no checksum, if its socket takes such (RFC
+    /// 6936).
+    #[cold]
+    fn accept_unchecked(&self, env: &Env<'_>, datagram: &Datagram) -> Option<UdpHeader> {
+        let &Datagram { src, dst, iface, .. } = datagram;
+        let transport = datagram.transport();
+        let header = udp::parse(src, dst, transport, true).ok()?;
+        if src.is_ipv4() || read_u16(transport, udp::CHECKSUM_AT.into()) != Some(0) {
+            return None;
+        }
+        let (local, remote) = (Endpoint::new(dst, header.dst_port), Endpoint::new(src, header.src_port));
+        let mut flow = FourTuple { local, remote, scope: scope_of([src, dst], iface) };
+        if env.common.has_devices {
+            self.find_device(env, &mut flow, iface);
+        }
+        let id = self.connected.get(&flow).copied().or_else(|| self.ports.find(&flow))?;
+        env.common.record(id).ok()?.options.udp.no_check6_rx.then_some(header)
+    }
+
     /// Makes the interface that a packet came in through the scope of its flow, if it is for a
     /// socket that is bound to that interface.
     #[cold]

@@ -212,6 +212,12 @@ impl ProtocolCalls for UnixSockets {
             | SocketOption::ReceiveTimeout(_)
             | SocketOption::SendTimeout(_)
             | SocketOption::LockFilter(_)
+            | SocketOption::BindToDevice(_)
+            | SocketOption::DontRoute(_)
+            | SocketOption::NoCheck(_)
+            | SocketOption::LockReceiveBuffer(_)
+            | SocketOption::LockSendBuffer(_)
+            | SocketOption::AskFor(..)
             | SocketOption::MaxPacingRate(_) => env.common.set_option(&env.ctx, id, option),
             _ => Err(Error::NotSupported),
         }
