@@ -68,8 +68,27 @@ impl Handle {
 
     /// Returns every socket, handshakes and TIME-WAIT included. A listener on several stacks is one
     /// socket, with the queues of all.
+    ///
+    /// The cost is that of what is listed, in time and memory. The stack is not locked for all of
+    /// it: see [`walk_sockets`](Handle::walk_sockets).
     pub fn sockets(&self) -> Vec<SocketInfo> {
         self.stacks.sockets()
+    }
+
+    /// Walks over the sockets, and yields what `describe` makes of each. `describe` gets the number
+    /// of the stack, the stack, for example to ask for
+    /// [`socket_tcp_info`](Stack::socket_tcp_info), and the socket. A listener on several stacks
+    /// comes once for each.
+    ///
+    /// A stack is locked while a few sockets are described, and not while the caller handles them,
+    /// so its traffic goes on. What is opened or closed meanwhile may be missing:
+    /// [`SocketWalk`](portolan::SocketWalk) says more. As the stack is locked, `describe` should be
+    /// brief, and must not use sockets of the runtime.
+    pub fn walk_sockets<T>(
+        &self,
+        describe: impl FnMut(usize, &Stack, SocketInfo) -> T,
+    ) -> impl Iterator<Item = T> {
+        self.stacks.walk_sockets(describe)
     }
 
     /// Returns the number of stacks: one, or as many as the interfaces have queues.

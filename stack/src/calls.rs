@@ -6,14 +6,14 @@ use core::net::SocketAddr;
 use bytes::Bytes;
 
 use crate::error::{CloseReason, Error, Result};
-use crate::event::Readiness;
+use crate::event::{DeadlineKind, Readiness};
 use crate::id::{OwnerId, SocketId};
 use crate::message_flags::{RecvFlags, SendFlags};
 use crate::socket::iface_of;
 use crate::socket::tcp_questions as tcp;
 use crate::socket::{
     DatagramMeta, Descriptor, Domain, Env, ProtocolCalls, QueuedError, Received, SendData, SendMeta,
-    Shutdown, SockAddr, Socket, SocketInfo, SocketKind, SocketOption, SocketOptions,
+    Shutdown, SockAddr, Socket, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketWalk,
 };
 use crate::socket::{get_raw_option, set_raw_option};
 use crate::stack::Stack;
@@ -102,10 +102,48 @@ impl Stack {
         self.sockets.common.record(socket).ok().map(Socket::readiness)
     }
 
-    /// Lists every socket, handshakes and TIME-WAIT included, for a status page. The work grows
-    /// with their number.
-    pub fn sockets(&self) -> Vec<SocketInfo> {
+    /// All sockets, handshakes and TIME-WAIT records included: what `ss --all` lists.
+    ///
+    /// The cost is that of what is listed: one pass over the descriptor tables, before the first
+    /// socket, and one over the records. The iterator remembers the descriptors, about 24 bytes
+    /// for each, and collects nothing else. See [`walk_sockets`](Stack::walk_sockets) for a walk
+    /// that can be interrupted.
+    ///
+    /// ```
+    /// # use portolan::{Config, Domain, Error, Instant, SocketKind, Stack};
+    /// # let mut stack = Stack::new(Config::default(), [7; 32], Instant::ZERO);
+    /// let listener = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// stack.bind(listener, ([0, 0, 0, 0], 80))?;
+    /// stack.listen(listener, 128)?;
+    /// for socket in stack.sockets() {
+    ///     let local = socket.local.map(|local| local.to_string()).unwrap_or_default();
+    ///     println!("{} {} {} {local}", socket.state, socket.receive_queue, socket.send_queue);
+    /// }
+    /// # assert_eq!(stack.sockets().count(), 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn sockets(&self) -> impl Iterator<Item = SocketInfo> {
         self.sockets.infos()
+    }
+
+    /// Takes up to `steps` steps of a walk over all sockets, and calls `visit` for each socket that
+    /// it finds. A step looks at one entry of a table: a descriptor, or a record. So this call takes
+    /// a limited time, however many sockets there are, and a caller that shares the stack may
+    /// release it between calls. [`SocketWalk::is_finished`] says when the walk is over.
+    pub fn walk_sockets(&self, walk: &mut SocketWalk, steps: usize, visit: impl FnMut(SocketInfo)) {
+        self.sockets.walk(walk, steps, visit);
+    }
+
+    /// The timers of a connection that are armed. None for a socket of another kind.
+    pub fn socket_timers(&self, socket: SocketId) -> impl Iterator<Item = (Instant, DeadlineKind)> {
+        self.sockets.common.timers_of(socket)
+    }
+
+    /// Like [`info`](Stack::info), for a socket of any owner. `None` if there never was a
+    /// connection, and for sockets of other kinds.
+    pub fn socket_tcp_info(&self, now: Instant, socket: SocketId) -> Option<TcpInfo> {
+        let socket = self.sockets.common.record(socket).ok()?;
+        tcp::info(socket, now, self.config()).ok()
     }
 }
 

@@ -22,7 +22,7 @@ impl SocketId {
     }
 
     /// The socket as a number, which is never 0 (SO_COOKIE).
-    pub(crate) fn cookie(self) -> u64 {
+    pub fn cookie(self) -> u64 {
         let (index, generation) = self.0.into_numbers();
         u64::from(generation) << 32 | (u64::from(index) + 1)
     }

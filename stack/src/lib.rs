@@ -157,8 +157,8 @@ pub use socket::{
     ControlData, Credentials, DatagramMeta, Descriptor, Domain, ErrorOrigin, FastOpenOptions, IcmpFilter,
     Interest, IpOptions, LinkAddr, LinkHeader, MtuDiscover, MulticastOptions, PacketMembership,
     PacketMembershipKind, PacketMeta, PacketStatistics, QueuedError, RawOptions, Ready, Received, SendMeta,
-    Shutdown, SockAddr, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, TcpOptions,
-    UdpOptions, UnixAddr, UnixMessage, UnixSend,
+    Shutdown, SockAddr, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, SocketWalk,
+    TcpOptions, UdpOptions, UnixAddr, UnixMessage, UnixSend,
 };
 pub use socket::{OptionName, option_names};
 pub use stack::Stack;

@@ -108,12 +108,17 @@ impl<Id: From<Key> + Into<Key>, T> Slab<Id, T> {
         slot.value.is_some().then(|| Key::new(index, slot.generation).into())
     }
 
+    /// The key and the value in the slot with this number.
+    pub(crate) fn at(&self, index: u32) -> Option<(Id, &T)> {
+        let (chunk, place) = place_of(index);
+        let slot = &self.chunks.get(chunk)?.0[place];
+        slot.value.as_ref().map(|value| (Key::new(index, slot.generation).into(), value))
+    }
+
     /// All values and their keys, in the order of their slots.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, &T)> {
-        let slots = self.chunks.iter().flat_map(|chunk| chunk.0.iter());
-        slots.zip(0..).filter_map(|(slot, index)| {
-            slot.value.as_ref().map(|value| (Key::new(index, slot.generation).into(), value))
-        })
+        (0..self.used).filter_map(|index| self.at(index))
     }
 }
 

@@ -226,7 +226,7 @@ fn a_connection_in_time_wait_is_listed_once() {
         assert!(pair.drive(MINUTE, |pair| readiness(pair, client).hung_up));
         let listed = |pair: &Pair| -> Vec<Option<Descriptor>> {
             let infos = pair.a.stack.sockets();
-            infos.iter().filter(|info| info.state.name() == "TIME-WAIT").map(|info| info.descriptor).collect()
+            infos.filter(|info| info.state.name() == "TIME-WAIT").map(|info| info.descriptor).collect()
         };
         assert_eq!(listed(&pair), [Some(client)]);
         let now = pair.now();
@@ -285,11 +285,11 @@ fn both_sides_forget_everything_once_time_wait_is_over() {
         let now = pair.now();
         pair.b.stack.close(now, server).unwrap();
         pair.run_for(Duration::from_secs(5));
-        let states: Vec<_> = pair.a.stack.sockets().iter().map(|socket| socket.state.name()).collect();
+        let states: Vec<_> = pair.a.stack.sockets().map(|socket| socket.state.name()).collect();
         assert_eq!(states, ["TIME-WAIT"]);
-        assert!(pair.b.stack.sockets().is_empty(), "{:?}", pair.b.stack.sockets());
+        assert_eq!(pair.b.stack.sockets().count(), 0);
         pair.run_for(MINUTE);
-        assert!(pair.a.stack.sockets().is_empty());
+        assert!(pair.a.stack.sockets().next().is_none());
         assert_eq!((pair.a.stack.memory_bytes(), pair.b.stack.memory_bytes()), before);
     }
 }
@@ -315,7 +315,7 @@ fn unread_data_and_linger_zero_make_close_a_reset() {
         assert_eq!(pair.a.stack.recv(now, client, &mut buf), Err(Error::ConnectionReset));
         assert_eq!(pair.a.stack.recv(now, client, &mut buf), Ok(0));
         assert_eq!(pair.a.stack.send(now, client, b"x"), Err(Error::BrokenPipe));
-        assert!(pair.b.stack.sockets().is_empty());
+        assert!(pair.b.stack.sockets().next().is_none());
     }
 }
 
@@ -334,8 +334,7 @@ fn the_backlog_holds_one_more_than_it_says_and_the_rest_waits_outside() {
         })
         .collect();
     pair.run_for(Duration::from_millis(500));
-    let info = pair.b.stack.sockets();
-    let listening = info.iter().find(|socket| socket.state.name() == "LISTEN").unwrap();
+    let listening = pair.b.stack.sockets().find(|socket| socket.state.name() == "LISTEN").unwrap();
     assert_eq!((listening.receive_queue, listening.send_queue), (3, 2));
     assert!(pair.b.stack.stats().drops(DropReason::AcceptQueueFull) > 0);
     // There is room again: the other clients are accepted when they try again.
@@ -362,7 +361,7 @@ fn closing_a_listener_resets_what_nobody_accepted() {
     pair.b.stack.close(now, listener).unwrap();
     assert!(pair.drive(MINUTE, |pair| readiness(pair, s).error));
     assert_eq!(pair.a.stack.take_error(s), Ok(Some(Error::ConnectionReset)));
-    assert!(pair.b.stack.sockets().is_empty());
+    assert!(pair.b.stack.sockets().next().is_none());
     // The port is free for the next listener at once.
     pair.listener(Domain::V4, 80);
 }

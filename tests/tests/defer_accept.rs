@@ -76,7 +76,7 @@ fn a_peer_that_says_nothing_is_given_up() {
     peer.pass(Duration::from_secs(200));
     assert!(peer.stack.accept(listener).is_err());
     assert_eq!(peer.stack.stats().drops(DropReason::HandshakeTimeout), 1);
-    assert_eq!(peer.stack.sockets().len(), 1);
+    assert_eq!(peer.stack.sockets().count(), 1);
 }
 
 #[test]

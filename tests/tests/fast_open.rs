@@ -329,7 +329,7 @@ fn a_whole_exchange_before_the_handshake_is_over() {
     };
     let last = server.send(&fin);
     assert_eq!((last.flags, last.ack), (TcpSegment::ACK, ISN + 7));
-    let states: Vec<_> = server.peer.stack.sockets().iter().map(|socket| socket.state.name()).collect();
+    let states: Vec<_> = server.peer.stack.sockets().map(|socket| socket.state.name()).collect();
     assert_eq!(states, ["LISTEN", "TIME-WAIT"]);
     assert_eq!(server.stats().drops(DropReason::NoTcpSocket), 0);
 }
@@ -431,10 +431,10 @@ fn connect_is_put_off_until_there_is_data() {
     let idle = pair.a.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
     pair.a.stack.set_option(now, idle, SocketOption::FastOpenConnect(true)).unwrap();
     assert_eq!(pair.a.stack.connect(now, idle, addr), Ok(()));
-    let sockets = pair.a.stack.sockets().len();
+    let sockets = pair.a.stack.sockets().count();
     pair.a.stack.close(now, idle).unwrap();
     pair.run_for(Duration::from_millis(1));
-    assert_eq!(pair.a.stack.sockets().len(), sockets - 1);
+    assert_eq!(pair.a.stack.sockets().count(), sockets - 1);
 }
 
 /// A server that has new keys (as after a restart): the data is sent again after the handshake.

@@ -51,7 +51,7 @@ fn the_log_of_one_of_a_hundred_connections_is_found_by_its_name() {
         for &(_, server) in &streams {
             while pair.b.stack.recv(now, server, &mut [0; 4096]).is_ok_and(|len| len > 0) {}
         }
-        pair.b.stack.sockets().iter().all(|socket| socket.state.name() == "LISTEN")
+        pair.b.stack.sockets().all(|socket| socket.state.name() == "LISTEN")
     });
     // A packet that belongs to no connection.
     let stray = PacketBuilder::new("10.0.0.77".parse().unwrap(), "10.0.0.1".parse().unwrap());

@@ -31,7 +31,7 @@ fn connected(config: Config, count: u16) -> (RawPeer, Vec<(RawConnection, Descri
 }
 
 fn states(peer: &RawPeer) -> Vec<&'static str> {
-    peer.stack.sockets().iter().map(|socket| socket.state.name()).filter(|&state| state != "LISTEN").collect()
+    peer.stack.sockets().map(|socket| socket.state.name()).filter(|&state| state != "LISTEN").collect()
 }
 
 fn resets(peer: &mut RawPeer) -> usize {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use portolan::testing::{Host, LinkFaults, Pair, PairConfig, Side};
-use portolan::{Descriptor, Domain, Error, Shutdown, SocketKind};
+use portolan::{Descriptor, Domain, Error, Shutdown, SockAddr, SocketKind};
 use portolan_tests::by_family;
 use portolan_tests::sources::{files_under, read, relative, root};
 use portolan_tests::transcript::Transcript;
@@ -373,8 +373,8 @@ fn connect(tour: &mut Tour, from: u16, to: u16) -> Descriptor {
 
 /// The state of the connection from this port, as a status page shows it.
 fn state_of(host: &Host, port: u16) -> Option<&'static str> {
-    let sockets = host.stack.sockets();
-    let socket = sockets.iter().find(|socket| socket.local.is_some_and(|local| local.port() == port));
+    let is_local = |name: &SockAddr| name.ip().is_some_and(|local| local.port() == port);
+    let socket = host.stack.sockets().find(|socket| socket.local.as_ref().is_some_and(is_local));
     socket.map(|socket| socket.state.name())
 }
 

@@ -129,7 +129,7 @@ fn half_close() {
         pair.a.stack.close(pair.now(), a).unwrap();
         // Only TIME-WAIT is left, and later nothing.
         assert!(pair.run_until_idle(10 * MINUTE), "{:?}", pair.a.stack.poll_timeout());
-        assert_eq!((pair.a.stack.sockets().len(), pair.b.stack.sockets().len()), (0, 0));
+        assert_eq!((pair.a.stack.sockets().count(), pair.b.stack.sockets().count()), (0, 0));
         assert_eq!(pair.a.stack.stats().tcp.out_rsts + pair.b.stack.stats().tcp.out_rsts, 0);
     }
 }
@@ -155,7 +155,7 @@ fn a_peer_that_vanishes_times_out() {
         assert!(matches!(error, Error::TimedOut | Error::HostUnreachable), "{error:?}");
         pair.a.stack.close(pair.now(), a).unwrap();
         pair.run_for(Duration::ZERO);
-        assert!(pair.a.stack.sockets().is_empty());
+        assert!(pair.a.stack.sockets().next().is_none());
         // The other side has nothing to send and no keepalive, so it never learns about that (RFC
         // 9293 §3.8.4).
         assert_eq!(pair.b.stack.recv(pair.now(), b, &mut [0; 10]), Err(Error::WouldBlock));
@@ -193,8 +193,8 @@ fn what_nobody_holds_ends_although_the_peer_vanished() {
         pair.b.stack.close(pair.now(), b).unwrap();
     }
     pair.run_for(30 * MINUTE);
-    assert!(pair.a.stack.sockets().is_empty(), "{:?}", pair.a.stack.sockets());
-    assert!(pair.b.stack.sockets().is_empty(), "{:?}", pair.b.stack.sockets());
+    assert_eq!(pair.a.stack.sockets().count(), 0);
+    assert_eq!(pair.b.stack.sockets().count(), 0);
 }
 
 // RFC 9293 §3.8.6.1: a zero window is probed for as long as the peer answers.
@@ -285,6 +285,6 @@ fn a_thousand_connections_at_once() {
         pair.b.stack.close(pair.now(), b).unwrap();
     }
     pair.run_for(3 * MINUTE);
-    assert!(pair.a.stack.sockets().is_empty());
-    assert_eq!(pair.b.stack.sockets().len(), 1);
+    assert!(pair.a.stack.sockets().next().is_none());
+    assert_eq!(pair.b.stack.sockets().count(), 1);
 }

@@ -5,10 +5,11 @@
 //! chooses the stack of a new socket, makes listeners (a socket on each stack), adds up counters,
 //! and ends all stacks together.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
 use portolan::steering::Steering;
-use portolan::{OwnerId, SocketInfo, SocketState, Stack, Stats, TcpState};
+use portolan::{OwnerId, SocketInfo, SocketState, SocketWalk, Stack, Stats, TcpState};
 
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{Handovers, InboxSet};
@@ -100,22 +101,43 @@ impl Stacks {
 
     /// The sockets of all stacks. A listener, which has a socket on each stack, is listed once.
     pub(crate) fn sockets(&self) -> Vec<SocketInfo> {
-        let mut sockets = self.first.inspect(Stack::sockets);
-        let of_first = sockets.len();
-        for other in &self.others {
-            for socket in other.inspect(Stack::sockets) {
-                let is_same = |listed: &&mut SocketInfo| is_listener(listed) && listed.local == socket.local;
-                let candidates = if is_listener(&socket) { of_first } else { 0 };
-                match sockets.iter_mut().take(candidates).find(is_same) {
-                    Some(listed) => {
-                        listed.receive_queue += socket.receive_queue;
-                        listed.send_queue += socket.send_queue;
-                    }
-                    None => sockets.push(socket),
-                }
+        let mut sockets: Vec<SocketInfo> = Vec::new();
+        let mut listeners_of_first = HashMap::new();
+        for (stack, socket) in self.walk_sockets(|stack, _, socket| (stack, socket)) {
+            if is_listener(&socket) && stack == 0 {
+                listeners_of_first.entry(socket.local.clone()).or_insert(sockets.len());
+            } else if is_listener(&socket)
+                && let Some(&listed) = listeners_of_first.get(&socket.local)
+            {
+                sockets[listed].receive_queue += socket.receive_queue;
+                sockets[listed].send_queue += socket.send_queue;
+                continue;
             }
+            sockets.push(socket);
         }
         sockets
+    }
+
+    /// What `describe` makes of each socket, with the number of its stack and the stack, which is
+    /// locked for [`WALK_STEPS`] at a time.
+    pub(crate) fn walk_sockets<T>(
+        &self,
+        mut describe: impl FnMut(usize, &Stack, SocketInfo) -> T,
+    ) -> impl Iterator<Item = T> {
+        let mut walks = self.all().enumerate().map(|(number, engine)| (number, engine, SocketWalk::new()));
+        let mut current = walks.next();
+        let pieces = std::iter::from_fn(move || {
+            while current.as_ref().is_some_and(|(.., walk)| walk.is_finished()) {
+                current = walks.next();
+            }
+            let (number, engine, walk) = current.as_mut()?;
+            let mut piece = Vec::new();
+            engine.inspect(|stack| {
+                stack.walk_sockets(walk, WALK_STEPS, |socket| piece.push(describe(*number, stack, socket)));
+            });
+            Some(piece)
+        });
+        pieces.flatten()
     }
 
     /// Counts of the frames that the stacks handed to each other.
@@ -143,6 +165,10 @@ impl Stacks {
         }
     }
 }
+
+/// The steps of a walk over sockets while a stack is locked: about 50 microseconds, as long as a
+/// frame of 64 KiB takes.
+const WALK_STEPS: usize = 256;
 
 fn is_listener(socket: &SocketInfo) -> bool {
     socket.state == SocketState::Tcp(TcpState::Listen)

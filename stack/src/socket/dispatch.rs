@@ -1,8 +1,5 @@
 //! Dispatch: passes calls, packets and timers to the tables of their socket kind.
 
-use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
-
 use super::address::SockAddr;
 use super::common::{Common, Env, TimerTarget, TransmitOutcome};
 use super::info::SocketInfo;
@@ -11,6 +8,7 @@ use super::protocol::{ProtocolCalls, ProtocolInput};
 use super::record::Socket;
 use super::scope::scope_of;
 use super::table::Descriptor;
+use super::walk::{SocketInfos, SocketWalk, WalkStep};
 use crate::config::Config;
 use crate::demux::{Endpoint, FourTuple};
 use crate::drop_reason::DropReason;
@@ -108,7 +106,7 @@ impl Sockets {
             let (kind, socket) = match target {
                 TimerTarget::Handshake(_) => (DeadlineKind::Handshake, None),
                 TimerTarget::Socket(id) => {
-                    let timer = self.common.records.get(id).and_then(|socket| socket.info().timer);
+                    let timer = self.common.timer_of(id);
                     (timer.map_or(DeadlineKind::Retransmit, |(_, kind)| kind), Some(id))
                 }
             };
@@ -122,20 +120,20 @@ impl Sockets {
         [timer, time_wait].into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
-    /// Every socket, handshake and TIME-WAIT record. The work grows with their number.
-    pub(crate) fn infos(&self) -> Vec<SocketInfo> {
-        let mut descriptors: BTreeMap<SocketId, Descriptor> = BTreeMap::new();
-        for (descriptor, id) in self.common.owners.descriptors() {
-            descriptors.entry(id).or_insert(descriptor);
+    /// Every socket, handshake and TIME-WAIT record.
+    pub(crate) fn infos(&self) -> impl Iterator<Item = SocketInfo> {
+        SocketInfos::new(&self.common, &self.kinds.tcp)
+    }
+
+    /// Takes up to `steps` steps of a walk.
+    pub(crate) fn walk(&self, walk: &mut SocketWalk, steps: usize, mut visit: impl FnMut(SocketInfo)) {
+        for _ in 0..steps {
+            match walk.step(&self.common, &self.kinds.tcp) {
+                WalkStep::Socket(info) => visit(info),
+                WalkStep::Other => {}
+                WalkStep::End => return,
+            }
         }
-        let info = |(id, socket): (SocketId, &Socket)| SocketInfo {
-            id: Some(id),
-            descriptor: descriptors.get(&id).copied(),
-            ..socket.info()
-        };
-        let mut infos: Vec<SocketInfo> = self.common.records.iter().map(info).collect();
-        self.kinds.tcp.add_infos(&self.common, &mut infos);
-        infos
     }
 }
 

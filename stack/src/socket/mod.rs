@@ -54,6 +54,7 @@ mod tcp;
 mod tests;
 mod udp;
 mod unix;
+mod walk;
 
 pub use address::{SockAddr, UnixAddr};
 pub(crate) use common::{Env, TransmitOutcome};
@@ -79,3 +80,4 @@ pub(crate) use sockopt::{get as get_raw_option, set as set_raw_option};
 pub use table::Descriptor;
 pub(crate) use tcp::questions as tcp_questions;
 pub use unix::{UnixMessage, UnixSend};
+pub use walk::SocketWalk;

@@ -158,8 +158,14 @@ impl Owners {
         Ok(socket)
     }
 
-    /// The descriptors of all owners.
-    pub(super) fn descriptors(&self) -> impl Iterator<Item = (Descriptor, SocketId)> {
-        self.owners.iter().flat_map(|(_, record)| record.table.iter())
+    /// The number of slots that owners have ever used.
+    pub(super) fn slots(&self) -> u32 {
+        self.owners.slots()
+    }
+
+    /// The entry with this number in the table of the owner in this slot. `None` after the last
+    /// number, `Some(None)` if the number is free.
+    pub(super) fn entry(&self, slot: u32, number: u32) -> Option<Option<(Descriptor, SocketId)>> {
+        self.owners.at(slot)?.1.table.entry(number)
     }
 }

@@ -13,7 +13,7 @@ use super::kind::{Domain, Room, SocketKind};
 use super::message::DatagramMeta;
 use super::options::SocketOptions;
 use super::packet::PacketQueue;
-use super::scope::{Bound, present};
+use super::scope::{Bound, iface_of, present};
 use super::state::ProtocolState;
 use super::tcp::stream::TcpSocket;
 use super::unix::UnixSocket;
@@ -421,21 +421,28 @@ impl Socket {
         Ok(DatagramMeta::of_connection(self.domain, self.peer_flow()?, now))
     }
 
-    /// The description for a status page, without its names.
+    /// The description, without its names.
     pub(super) fn info(&self) -> SocketInfo {
         let state = self.protocol.state();
+        let local = self.local_name();
+        let is_named = match &local {
+            SockAddr::Ip(addr) => addr.port() != 0 || !addr.ip().is_unspecified(),
+            SockAddr::Unix(name) => !name.is_unnamed(),
+            SockAddr::Link(_) => true,
+        };
+        let is_ip = local.ip().is_some();
+        let flow = state.flow().filter(|_| state.is_connected());
+        let scope = flow.map(|flow| flow.scope).or(self.bound().map(|bound| bound.scope));
         let mut info = SocketInfo {
-            id: None,
-            descriptor: None,
-            kind: self.kind,
-            state: SocketState::Unbound,
-            local: Some(self.local_addr()).filter(|addr| addr.port() != 0),
-            peer: state.flow().filter(|_| state.is_connected()).map(|flow| self.present(flow.remote_addr())),
-            receive_queue: 0,
-            send_queue: 0,
-            rtt: None,
-            cwnd: None,
-            timer: None,
+            uid: self.uid,
+            iface: self.options.device.or(scope.and_then(iface_of)),
+            v6_only: is_ip && self.domain == Domain::V6 && self.options.ip.v6_only,
+            peer: flow.map(|flow| self.present(flow.remote_addr()).into()),
+            local: is_named.then_some(local),
+            receive_buffer: self.options.receive_buffer,
+            send_buffer: self.options.send_buffer,
+            memory_bytes: self.charged_bytes,
+            ..SocketInfo::new(self.domain, self.kind, SocketState::Unbound)
         };
         state.describe(self.bound.is_some(), &mut info);
         info

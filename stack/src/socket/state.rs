@@ -22,7 +22,7 @@ pub(super) trait ProtocolState: fmt::Debug {
     /// The addresses and ports of both ends, once they are fixed.
     fn flow(&self) -> Option<FourTuple>;
 
-    /// Whether a status page shows the peer of [`flow`](ProtocolState::flow).
+    /// Whether the description shows the peer of [`flow`](ProtocolState::flow).
     fn is_connected(&self) -> bool {
         true
     }
@@ -43,7 +43,7 @@ pub(super) trait ProtocolState: fmt::Debug {
         Ok(self.queued().1)
     }
 
-    /// Adds the kind's part to the information for a status page.
+    /// Adds the kind's part to the description of a socket.
     fn describe(&self, is_bound: bool, info: &mut SocketInfo);
 
     /// SO_ERROR: takes the pending error.
@@ -114,6 +114,7 @@ impl ProtocolState for DatagramQueue {
             (None, false) => SocketState::Unbound,
         };
         (info.receive_queue, info.send_queue) = self.queued();
+        info.drops = self.drops;
     }
 
     fn take_error(&mut self) -> Option<Error> {

@@ -122,6 +122,12 @@ impl DescriptorTable {
         Ok(Descriptor { owner: self.owner, number, generation: entry.generation })
     }
 
+    /// The entry with this number. `None` after the last number, `Some(None)` if the number is free.
+    pub(super) fn entry(&self, number: u32) -> Option<Option<(Descriptor, SocketId)>> {
+        let DescriptorEntry { generation, socket } = *self.entries.get(number as usize)?;
+        Some(socket.map(|socket| (Descriptor { owner: self.owner, number, generation }, socket)))
+    }
+
     /// A table of another owner with the same descriptors.
     pub(super) fn fork(&self, owner: OwnerId) -> DescriptorTable {
         let DescriptorTable { owner: _, entries, free, open, limit } = self;

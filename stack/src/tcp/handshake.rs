@@ -401,6 +401,11 @@ impl SynReceived {
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline
     }
+
+    /// How often the SYN-ACK was repeated after a time-out.
+    pub(crate) fn retries(&self) -> u8 {
+        self.syn_acks.retries
+    }
 }
 
 /// RFC 6298 §5.5: the delay before the next repetition, after `retries` of them.

@@ -199,12 +199,13 @@ impl Connection {
         let (busy_time, rwnd_limited, sndbuf_limited) = flow.activity_times(now);
         let sizing = self.rcv.sizing.as_deref();
         let (reord_seen, reordering_segs) = self.flight.rack.reordering();
+        let (retransmits, probes) = self.unanswered();
         TcpInfo {
             state: self.state,
             ca_state: self.congestion_state(),
             congestion: self.congestion.kind(),
-            retransmits: self.retries.timeouts,
-            probes: self.retries.unanswered_probes.max(self.retries.keepalives),
+            retransmits,
+            probes,
             backoff: self.rtt.backed_off().max(self.retries.probes),
             timestamps: self.timestamps.is_enabled(),
             sack: self.syn.sack_permitted,
@@ -273,6 +274,11 @@ impl Connection {
     /// connection is open.
     pub(crate) fn path(&self) -> (Option<Duration>, Option<u32>) {
         (self.rtt.srtt(), self.is_connected().then(|| self.congestion.cwnd()))
+    }
+
+    /// The time-outs in a row, and the probes that were not answered, as in [`TcpInfo`].
+    pub(crate) fn unanswered(&self) -> (u8, u8) {
+        (self.retries.timeouts, self.retries.unanswered_probes.max(self.retries.keepalives))
     }
 
     fn congestion_state(&self) -> CongestionState {

@@ -127,6 +127,12 @@ impl Connection {
         self.timers.next().map(|(at, timer)| (at, timer.kind(self.state)))
     }
 
+    /// The timers that are armed, in the order in which they fire if several are due.
+    pub(crate) fn armed_timers(&self) -> impl Iterator<Item = (Instant, DeadlineKind)> + '_ {
+        let armed = |timer: Timer| Some((self.timers.deadline(timer)?, timer.kind(self.state)));
+        Timer::ALL.into_iter().filter_map(armed)
+    }
+
     /// When [`Connection::handle_timeout`] is due.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.timers.first_at()

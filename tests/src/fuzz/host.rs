@@ -253,7 +253,7 @@ impl Host {
     /// much as at first.
     pub(super) fn check_rest(&mut self) {
         self.pass(AFTERMATH);
-        let sockets = self.stack.sockets();
+        let sockets: Vec<_> = self.stack.sockets().collect();
         assert!(sockets.is_empty(), "without a program: {sockets:?}");
         let memory = self.stack.memory_bytes();
         let allowed = self.memory_at_rest + LEARNED_BYTES;

@@ -398,7 +398,7 @@ mod tests {
                     flows: Vec::new(),
                 };
                 machine.begin(beginning);
-                let sockets = machine.host.stack.sockets();
+                let sockets: Vec<_> = machine.host.stack.sockets().collect();
                 assert!(sockets.iter().any(|info| info.state.name() == state), "{beginning:?}: {sockets:?}");
             }
         }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use portolan::{
     Descriptor, Domain, DropReason, Error, ErrorOrigin, Instant, Readiness, RecvFlags, SendFlags, SendMeta,
-    Shutdown, SocketKind, SocketOption,
+    Shutdown, SockAddr, SocketKind, SocketOption,
 };
 
 use super::{CallResult, Control, Found, Host, Message, error_text, timer_text};
@@ -170,10 +170,9 @@ impl Host for RawPeer {
     }
 
     fn states(&mut self) -> Vec<(u16, u16, String)> {
-        let infos = self.stack.sockets().into_iter();
-        infos
-            .filter_map(|info| Some((info.local?.port(), info.peer?.port(), info.state.to_string())))
-            .collect()
+        let port = |name: Option<SockAddr>| Some(name?.ip()?.port());
+        let infos = self.stack.sockets();
+        infos.filter_map(|info| Some((port(info.local)?, port(info.peer)?, info.state.to_string()))).collect()
     }
 
     fn close_reason(&mut self, d: Descriptor) -> CallResult<Found> {
@@ -193,8 +192,8 @@ impl Host for RawPeer {
 
     fn timer(&mut self) -> Found {
         // This is not the stack's deadline, which may be early and have nothing to do.
-        let sockets = self.stack.sockets();
-        let next = sockets.iter().filter_map(|socket| socket.timer).min_by_key(|&(at, _)| at);
+        let sockets = self.stack.sockets().filter(|socket| socket.id.is_some());
+        let next = sockets.filter_map(|socket| socket.timer).min_by_key(|&(at, _)| at);
         Found::Value(next.map_or("none".into(), |(at, kind)| {
             timer_text(&format!("{kind:?}"), Some(at.duration_since(self.now)))
         }))

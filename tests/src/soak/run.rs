@@ -277,8 +277,8 @@ fn clean_up(net: &mut SimNet, hosts: &[NodeId], flows: &[Running], memory: &[usi
     }
     for (&host, &memory) in hosts.iter().zip(memory) {
         let stack = net.peek(host).ok_or("a host")?;
-        if !stack.sockets().is_empty() {
-            return Err(format!("{host} still has {:?}", stack.sockets()));
+        if stack.sockets().next().is_some() {
+            return Err(format!("{host} still has {:?}", stack.sockets().collect::<Vec<_>>()));
         }
         // What was learned about the paths is kept.
         let learned = if stack.stats().icmp.errors_received > 0 { 2048 } else { 0 };

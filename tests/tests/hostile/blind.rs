@@ -195,7 +195,7 @@ fn time_wait_is_not_assassinated() {
         attacked.peer.stack.close(now, attacked.server).unwrap();
         attacked.peer.settle();
         let waits = |attacked: &Attacked| {
-            attacked.peer.stack.sockets().iter().filter(|socket| socket.state.name() == "TIME-WAIT").count()
+            attacked.peer.stack.sockets().filter(|socket| socket.state.name() == "TIME-WAIT").count()
         };
         assert_eq!(waits(&attacked), 1);
 

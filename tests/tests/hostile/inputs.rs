@@ -261,7 +261,8 @@ impl Sut {
                 may_fail(stack.options(d));
                 may_fail(stack.readiness(d));
                 may_fail(stack.take_error(d));
-                assert!(!format!("{:?} {:?} {stack:?}", stack.sockets(), stack.routes()).is_empty());
+                let sockets: Vec<_> = stack.sockets().collect();
+                assert!(!format!("{sockets:?} {:?} {stack:?}", stack.routes()).is_empty());
             }
             Call::Close(index) => may_fail(stack.close(now, d(index))),
             Call::CloseAll => {

@@ -167,6 +167,8 @@ impl ProtocolState for PacketQueue {
 
     fn describe(&self, _: bool, info: &mut SocketInfo) {
         info.state = if self.bound.protocol == 0 { SocketState::Unbound } else { SocketState::Bound };
+        info.iface = self.bound.iface;
+        info.drops = self.statistics.drops;
         (info.receive_queue, info.send_queue) = self.queued();
     }
 

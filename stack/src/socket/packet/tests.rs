@@ -325,7 +325,7 @@ fn a_queue_of_frames_is_limited_and_becomes_writable_again() {
     // What a socket sent before it was closed leaves, and then the record is gone.
     stack.close(NOW, d).unwrap();
     assert_eq!((0..20).take_while(|_| stack.poll_transmit(NOW).is_some()).count(), 3);
-    assert_eq!(stack.sockets().len(), 0);
+    assert_eq!(stack.sockets().count(), 0);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! `params` (the initial parameters of a connection), `device` (SO_BINDTODEVICE), `output` and `segmentation` (outgoing
 //! segments), `settle` (what follows all of these), `ended` (what is left of a connection),
 //! `time_waits`, `orphans` (connections that no descriptor holds), `pressure` (memory shortage),
-//! `questions` (queries) and `errors` (ICMP errors).
+//! `questions` (queries), `view` (descriptions for `ss`) and `errors` (ICMP errors).
 
 mod calls;
 mod connect;
@@ -31,9 +31,9 @@ mod segmentation;
 mod settle;
 pub(super) mod stream;
 mod time_waits;
+mod view;
 
-use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::vec::Vec;
+use alloc::collections::BTreeMap;
 use core::mem;
 
 use self::connections::{Connections, Target};
@@ -42,10 +42,8 @@ use self::joining::Joining;
 use self::listener::{HalfOpens, Handshake, Listener};
 use self::segmentation::Segmentation;
 use self::stream::{Stream, TcpSocket};
-use self::time_waits::{TimeWaitEntry, TimeWaits};
+use self::time_waits::TimeWaits;
 use super::common::Common;
-use super::info::{SocketInfo, SocketState};
-use super::kind::SocketKind;
 use super::options::SocketOptions;
 use super::record::{Protocol, Socket};
 use crate::config::Config;
@@ -58,7 +56,7 @@ use crate::rate_limit::PeerLimit;
 use crate::rng::Rng;
 use crate::slab::Slab;
 use crate::steering::Share;
-use crate::tcp::{FastOpenKeys, IsnGenerator, State, SynCookies};
+use crate::tcp::{FastOpenKeys, IsnGenerator, SynCookies};
 
 /// The tables of TCP sockets.
 #[derive(Debug)]
@@ -123,32 +121,6 @@ impl TcpSockets {
     /// Deletes the Fast Open cookies of all servers, and which of them refuse data in a SYN.
     pub(crate) fn forget_fast_open_cookies(&mut self) {
         self.fast_open.cache.clear();
-    }
-
-    /// Adds handshakes and TIME-WAIT records to the information for a status page. A socket in
-    /// TIME-WAIT that a program still holds is in it already.
-    pub(super) fn add_infos(&self, common: &Common, infos: &mut Vec<SocketInfo>) {
-        let info = |state: State, tuple: &FourTuple| SocketInfo {
-            id: None,
-            descriptor: None,
-            kind: SocketKind::Stream,
-            state: SocketState::Tcp(state),
-            local: Some(tuple.local_addr()),
-            peer: Some(tuple.remote_addr()),
-            receive_queue: 0,
-            send_queue: 0,
-            rtt: None,
-            cwnd: None,
-            timer: None,
-        };
-        infos.extend(self.handshakes.iter().map(|(_, entry)| info(State::SynReceived, &entry.tuple)));
-        let ends = |tuple: &FourTuple| (tuple.local, tuple.remote, tuple.scope);
-        let streams = common.records.iter().filter_map(|(_, socket)| socket.protocol.stream());
-        let held = streams.filter(|stream| stream.connection.state() == State::TimeWait);
-        let held: BTreeSet<_> = held.map(|stream| ends(&stream.tuple)).collect();
-        let time_waits = self.time_waits.iter().map(TimeWaitEntry::tuple);
-        let time_waits = time_waits.filter(|tuple| !held.contains(&ends(tuple)));
-        infos.extend(time_waits.map(|tuple| info(State::TimeWait, &tuple)));
     }
 
     /// The record that a segment with this four-tuple is for.

@@ -126,7 +126,7 @@ impl ProtocolState for TcpSocket {
     }
 
     fn is_connected(&self) -> bool {
-        matches!(self, TcpSocket::Stream(stream) if stream.connection.is_connected())
+        matches!(self, TcpSocket::Stream(stream) if stream.connection.state() != State::Closed)
     }
 
     fn has_peer(&self) -> bool {
@@ -167,11 +167,14 @@ impl ProtocolState for TcpSocket {
                 info.state = SocketState::Tcp(stream.connection.state());
                 (info.receive_queue, info.send_queue) = stream.connection.queued();
                 (info.rtt, info.cwnd) = stream.connection.path();
+                (info.receive_buffer, info.send_buffer) = stream.connection.buffers();
                 info.timer = stream.connection.poll_timeout();
+                (info.retransmits, info.probes) = stream.connection.unanswered();
             }
             TcpSocket::Ended(stream) => {
                 info.state = SocketState::Tcp(State::Closed);
                 info.rtt = stream.ended.rtt();
+                (info.receive_buffer, info.send_buffer) = stream.ended.buffers();
             }
         }
     }

@@ -172,8 +172,19 @@ impl TimeWaits {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &TimeWaitEntry> {
         self.queue.iter().filter(|entry| !entry.is_gone())
+    }
+
+    /// The number of the first record, and how many numbers are in use.
+    pub(super) fn range(&self) -> (u32, u32) {
+        (self.first, self.queue.len() as u32)
+    }
+
+    /// When the time of a record is over, unless it is prolonged.
+    pub(super) fn expires_at(&self, id: TimeWaitId) -> Option<Instant> {
+        self.get(id).map(|entry| entry.record.expires_at(self.looked_at))
     }
 }
 

@@ -15,7 +15,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(1);
 /// Checks that a connection has a timer if it needs one, and none otherwise. `quiet_for` is how
 /// long no packet was in flight.
 pub(super) fn check(now: Instant, stack: &Stack, quiet_for: Duration) -> Result<(), String> {
-    for info in stack.sockets().into_iter().filter(|info| info.kind == SocketKind::Stream) {
+    for info in stack.sockets().filter(|info| info.kind == SocketKind::Stream) {
         if needs_timer(&info) {
             let Some((at, _)) = info.timer else {
                 return Err(format!("nothing is on its way, and there is no timer: {info:?}"));

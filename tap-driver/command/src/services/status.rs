@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use portolan::{
-    AddressState, Cidr, Descriptor, InterfaceInfo, NeighborInfo, NeighborState, SocketInfo, SocketKind, Stats,
+    AddressState, Cidr, Descriptor, InterfaceInfo, NeighborInfo, NeighborState, SockAddr, SocketInfo,
+    SocketKind, Stats,
 };
 use portolan_runtime::{Handle, Handovers};
 use serde_json::{Value, json};
@@ -117,8 +118,8 @@ impl SocketStatus {
                 _ => "other",
             },
             state: info.state.name(),
-            local: info.local.map(shown),
-            peer: info.peer.map(shown),
+            local: info.local.as_ref().map(shown),
+            peer: info.peer.as_ref().map(shown),
             receive_queue: info.receive_queue,
             send_queue: if is_listener { 0 } else { info.send_queue },
             backlog: is_listener.then_some(info.send_queue),
@@ -129,7 +130,8 @@ impl SocketStatus {
 }
 
 /// An IPv4 address in its own form, even if a dual-stack socket has it as `::ffff:10.0.0.1`.
-fn shown(addr: SocketAddr) -> String {
+fn shown(name: &SockAddr) -> String {
+    let Some(addr) = name.ip() else { return name.to_string() };
     match addr.ip().to_canonical() {
         IpAddr::V4(v4) => SocketAddr::new(v4.into(), addr.port()).to_string(),
         IpAddr::V6(_) => addr.to_string(),
@@ -375,7 +377,7 @@ mod tests {
 
     #[test]
     fn ipv4_is_shown_as_ipv4() {
-        let shown = |text: &str| shown(text.parse().expect("an address"));
+        let shown = |text: &str| shown(&text.parse::<SocketAddr>().expect("an address").into());
         assert_eq!(shown("[::ffff:10.0.0.1]:7"), "10.0.0.1:7");
         assert_eq!(shown("10.0.0.1:7"), "10.0.0.1:7");
         assert_eq!(shown("[fd00::1]:7"), "[fd00::1]:7");

@@ -160,8 +160,7 @@ impl Machine {
                 let _ = (stack.unsent_bytes(descriptor), stack.path_mtu(now, descriptor));
             }
             _ => {
-                let infos = stack.sockets();
-                let held = infos.iter().filter_map(|info| info.descriptor);
+                let held = stack.sockets().filter_map(|info| info.descriptor);
                 assert!(held.count() <= MAX_SOCKETS + 1);
                 let _ = (stack.readiness(descriptor), stack.options(descriptor));
             }
