@@ -28,6 +28,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "env!(\"CARGO_BIN_EXE_unix_sockets\")",
     ),
     (
+        "cargo run --release -p portolan-tests --bin groups -- --seeds 10000",
+        "tests/tests/groups.rs",
+        "env!(\"CARGO_BIN_EXE_groups\")",
+    ),
+    (
         "cargo run --release -p portolan-tests --bin datagrams -- --table 1 --seeds 10000",
         "tests/tests/datagrams.rs",
         "env!(\"CARGO_BIN_EXE_datagrams\")",

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use portolan::testing::{PacketBuilder, Pair, PairConfig, Side, TcpSegment, ethernet};
+use portolan::testing::{PacketBuilder, Pair, PairConfig, Side, TcpSegment, ethernet, internet_checksum};
 use portolan::{Domain, DropReason, Medium, SocketKind, SynCookieMode};
 use portolan_tests::{by_family, data};
 
@@ -280,5 +280,81 @@ fn many_connections_with_data_that_nobody_reads() {
     assert!(whole, "{sent:?}");
     for (received, sent) in received.iter().zip(sent) {
         assert!(received[..] == bytes[..sent]);
+    }
+}
+
+/// Queries about every group and source, of all versions and with every response time, and the
+/// reports of other hosts, to a host that is a member of a thousand groups.
+#[test]
+fn queries_and_reports_about_groups() {
+    const GROUPS: u32 = 1000;
+    for domain in FAMILIES {
+        let mut flooded = Flooded::new(domain);
+        let Flooded { pair, .. } = &mut flooded;
+        let (now, host) = (pair.now(), &mut pair.b);
+        for first in (0..GROUPS).step_by(20) {
+            let member = host.stack.socket(domain, SocketKind::Datagram).unwrap();
+            for number in first..first + 20 {
+                host.stack.join_group(now, member, group(domain, number), host.iface).unwrap();
+            }
+        }
+        pair.run_for(Duration::from_secs(30));
+        let (memory, sent) = (pair.b.stack.memory_bytes(), pair.b.stack.stats().multicast.reports_sent);
+        for number in 0..20_000u32 {
+            // Old queries come last: after one of them, the host speaks the old version.
+            let message = group_message(domain, number % 4 + number / 10_000 * 4, number);
+            flooded.inject(&message);
+        }
+        flooded.pair.run_for(Duration::from_secs(30));
+        let stats = flooded.pair.b.stack.stats();
+        let reports = stats.multicast.reports_sent - sent;
+        assert!(stats.multicast.queries_received > 10_000, "{:?}", stats.multicast);
+        assert!(reports > 100 && reports <= u64::from(2 * GROUPS), "{domain:?}: {reports} reports");
+        assert_eq!(flooded.pair.b.stack.memory_bytes(), memory);
+        flooded.connection_goes_on();
+    }
+}
+
+fn group(domain: Domain, number: u32) -> IpAddr {
+    let number = number as u16;
+    by_family(
+        domain,
+        Ipv4Addr::from_bits(0xef01_0000 + u32::from(number)).into(),
+        Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 1, number).into(),
+    )
+}
+
+/// A message of IGMP or MLD: a general query, one about a group, one about sources or a report, of
+/// the current version or of the one before.
+fn group_message(domain: Domain, kind: u32, number: u32) -> Vec<u8> {
+    let about = match kind % 4 {
+        0 => by_family(domain, Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()),
+        _ => group(domain, number % 3000),
+    };
+    let all = by_family(domain, Ipv4Addr::new(224, 0, 0, 1).into(), "ff02::1".parse().unwrap());
+    let (is_report, is_old) = (kind % 4 == 3, kind >= 4);
+    let mut rest = if is_old || is_report { Vec::new() } else { vec![2, 125, 0, 0] };
+    if kind == 2 {
+        rest[3] = 50;
+        rest.extend((0..50 * if domain == Domain::V4 { 4 } else { 16 }).map(|n| n as u8 ^ number as u8));
+    }
+    let code = (number % 255 + 1) as u8;
+    match about {
+        IpAddr::V4(about) => {
+            let mut message = vec![if is_report { 0x16 } else { 0x11 }, code, 0, 0];
+            message.extend(about.octets());
+            message.extend(rest);
+            let sum = internet_checksum(&[&message]);
+            message[2..4].copy_from_slice(&sum.to_be_bytes());
+            PacketBuilder::new(Ipv4Addr::new(10, 0, 0, 9).into(), all).hop_limit(1).raw(2, &message)
+        }
+        IpAddr::V6(about) => {
+            let querier: Ipv6Addr = "fe80::9".parse().unwrap();
+            let builder = PacketBuilder::new(querier.into(), all).hop_limit(1);
+            let body = [&[code, 0, 0, 0], &about.octets()[..], &rest].concat();
+            let message = &builder.icmp(if is_report { 131 } else { 130 }, 0, &body)[40..];
+            // Behind hop-by-hop options with router alert.
+            builder.raw(0, &[&[58, 0, 5, 2, 0, 0, 1, 0], message].concat())
+        }
     }
 }
