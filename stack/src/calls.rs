@@ -99,7 +99,7 @@ impl Stack {
     /// The readiness of a socket that an [`Event`](crate::Event) has named, whichever owner holds
     /// it; `None` if the socket is gone.
     pub fn socket_readiness(&self, socket: SocketId) -> Option<Readiness> {
-        self.sockets.common.record(socket).ok().map(Socket::readiness)
+        self.sockets.common.readiness(socket)
     }
 
     /// All sockets, handshakes and TIME-WAIT records included: what `ss --all` lists.
@@ -613,7 +613,8 @@ calls! {
 
     /// The readiness of the socket: what can be done without [`Error::WouldBlock`].
     pub fn readiness(&self, d: Descriptor) -> Result<Readiness> {
-        Ok(socket_of(self, d)?.1.readiness())
+        let id = socket_of(self, d)?.0;
+        self.caller().0.socket_readiness(id).ok_or(Error::BadDescriptor)
     }
 }
 

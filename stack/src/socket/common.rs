@@ -12,10 +12,11 @@ use super::pollers::{Pollers, RegistrationKey};
 use super::record::Socket;
 use super::shortage::Relief;
 use super::table::Descriptor;
+use super::unix::{full_peer, wait_at, wait_for_peer};
 use crate::Ctx;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::event::{Event, Wakeup};
+use crate::event::{Event, Readiness, Wakeup};
 use crate::id::{HandshakeId, OwnerId, PollerId, SocketId};
 use crate::memory::{Account, Budget};
 use crate::network::Network;
@@ -258,6 +259,27 @@ impl Common {
         self.pollers.remove(&mut self.account, caller, poller)
     }
 
+    /// The readiness of a socket. That of a connected datagram socket of the Unix domain depends on
+    /// its peer, too.
+    pub(crate) fn readiness(&self, id: SocketId) -> Option<Readiness> {
+        let mut readiness = self.records.get(id)?.readiness();
+        if readiness.writable && full_peer(&self.records, id).is_some() {
+            readiness.writable = false;
+        }
+        Some(readiness)
+    }
+
+    /// Has a datagram socket of the Unix domain woken when its peer has room, if that is full.
+    /// Returns whether it is.
+    pub(super) fn wait_for_peer(&mut self, id: SocketId) -> bool {
+        wait_for_peer(&mut self.records, &mut self.account, id)
+    }
+
+    /// Has a socket of the Unix domain woken when this receiver has room.
+    pub(super) fn wait_at(&mut self, id: SocketId, receiver: SocketId) {
+        wait_at(&mut self.records, &mut self.account, id, receiver);
+    }
+
     /// EPOLL_CTL_ADD. EBADF, EINVAL, EEXIST, ENOSPC, ENOBUFS.
     pub(crate) fn register(
         &mut self,
@@ -268,6 +290,7 @@ impl Common {
         token: u64,
     ) -> Result<()> {
         let target = self.target(caller, poller, d)?;
+        self.wait_for_peer(target.socket);
         let readiness = self.record_mut(target.socket)?.readiness_for_poller();
         self.pollers.register(&mut self.account, target, interest, token, readiness)
     }
@@ -282,6 +305,7 @@ impl Common {
         token: u64,
     ) -> Result<()> {
         let target = self.target(caller, poller, d)?;
+        self.wait_for_peer(target.socket);
         let readiness = self.record_mut(target.socket)?.readiness_for_poller();
         self.pollers.modify(target, interest, token, readiness)
     }
@@ -307,8 +331,11 @@ impl Common {
         max: usize,
     ) -> Result<usize> {
         self.pollers.check(caller, poller)?;
-        let records = &mut self.records;
-        let readiness = |id| records.get_mut(id).map(Socket::readiness_for_poller).unwrap_or_default();
+        let (records, account) = (&mut self.records, &mut self.account);
+        let readiness = |id| {
+            wait_for_peer(records, account, id);
+            records.get_mut(id).map(Socket::readiness_for_poller).unwrap_or_default()
+        };
         self.pollers.wait(poller, ready, max, readiness)
     }
 
@@ -339,9 +366,14 @@ impl Common {
         while let Some(id) = self.events.pop_front() {
             let Some(socket) = self.records.get_mut(id) else { continue };
             socket.marks.leave_event_queue();
-            if socket.has_descriptor() {
-                return Some(Event { socket: id, readiness: socket.readiness() });
+            if !socket.has_descriptor() {
+                continue;
             }
+            let mut readiness = socket.readiness();
+            if readiness.writable && socket.unix().is_ok() && self.wait_for_peer(id) {
+                readiness.writable = false;
+            }
+            return Some(Event { socket: id, readiness });
         }
         None
     }

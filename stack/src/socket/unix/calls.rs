@@ -1,7 +1,6 @@
 //! The calls of programs on Unix-domain sockets.
 
 use alloc::vec::Vec;
-use core::mem;
 
 use bytes::Bytes;
 
@@ -70,7 +69,7 @@ impl ProtocolCalls for UnixSockets {
         if !matches!(kind, SocketKind::Stream | SocketKind::Datagram | SocketKind::SeqPacket) {
             return Err(Error::ProtocolNotSupported);
         }
-        let state = Protocol::Unix(UnixSocket::new(kind).into());
+        let state = Protocol::Unix(UnixSocket::new(kind, self.max_datagrams).into());
         Ok(Socket::new(domain, kind, self.default_options.clone(), state))
     }
 
@@ -96,10 +95,9 @@ impl ProtocolCalls for UnixSockets {
         }
         has_room?;
         let accepted = unix.pending.pop_front().ok_or(Error::WouldBlock)?;
-        let stalled = mem::take(&mut unix.stalled);
         self.rights.on_accepted(env.common, accepted);
+        self.wake_stalled(env, id);
         env.common.settle(id, Wakeup::NONE);
-        self.wake_stalled(env, stalled);
         Ok(accepted)
     }
 

@@ -4,7 +4,6 @@ use core::mem;
 
 use super::UnixSockets;
 use super::state::{UnixSocket, UnixStage};
-use super::transfer::set_peer_full;
 use crate::error::{Error, Result};
 use crate::event::Wakeup;
 use crate::id::SocketId;
@@ -61,8 +60,9 @@ impl UnixSockets {
         unix.stage = UnixStage::Listening { backlog };
         unix.credentials = credentials;
         let has_room = unix.pending.len() <= backlog;
-        let stalled = if has_room { mem::take(&mut unix.stalled) } else { Default::default() };
-        self.wake_stalled(env, stalled);
+        if has_room {
+            self.wake_stalled(env, id);
+        }
         env.common.settle(id, Wakeup::NONE);
         Ok(())
     }
@@ -105,7 +105,7 @@ impl UnixSockets {
             peer_name: own_name,
             peer_credentials: Some(credentials),
             passes_credentials: listener.passes_credentials,
-            ..UnixSocket::new(kind)
+            ..UnixSocket::new(kind, self.max_datagrams)
         };
         let (listener_name, listener_credentials) = (listener.name.clone(), listener.credentials);
         let (domain, options) = (socket.domain, socket.options.clone());
@@ -147,9 +147,11 @@ impl UnixSockets {
         unix.peer_name = name.clone();
         env.common.record_mut(peer)?.unix_mut()?.senders.insert(id);
         env.common.settle(peer, Wakeup::NONE);
-        self.renew_sender(env, id);
         // Of those that send to this socket, the peer has always room.
-        self.renew_senders(env, id);
+        if env.common.record_mut(id)?.unix_mut()?.stalled.remove(&peer) {
+            self.wake(env, id, peer);
+        }
+        env.common.settle(id, Wakeup::NONE);
         Ok(())
     }
 
@@ -159,12 +161,12 @@ impl UnixSockets {
         let unix = env.common.record_mut(id)?.unix_mut()?;
         let Some(peer) = unix.peer.take() else { return Ok(()) };
         unix.peer_name = UnixAddr::UNNAMED;
-        unix.is_peer_full = false;
+        unix.stalled_at.remove(&peer);
         if let Ok(other) = env.common.record_mut(peer).and_then(Socket::unix_mut) {
             other.senders.remove(&id);
+            other.stalled.remove(&id);
             env.common.settle(peer, Wakeup::NONE);
         }
-        self.renew_senders(env, id);
         let unix = env.common.record_mut(id)?.unix_mut()?;
         if !unix.queue.is_empty() {
             self.empty(env, id);
@@ -224,12 +226,17 @@ impl UnixSockets {
         }
         let (peer, is_connection_based) = (unix.peer, unix.is_connection_based());
         let (name, has_unread) = (unix.name.clone(), unix.has_unread());
-        let (pending, stalled) = (mem::take(&mut unix.pending), mem::take(&mut unix.stalled));
-        let senders = mem::take(&mut unix.senders);
+        let pending = mem::take(&mut unix.pending);
+        let (senders, stalled_at) = (mem::take(&mut unix.senders), mem::take(&mut unix.stalled_at));
         for sender in senders {
             if let Ok(other) = env.common.record_mut(sender).and_then(Socket::unix_mut) {
                 other.peer_name = name.clone();
-                set_peer_full(env.common, sender, false);
+            }
+        }
+        for receiver in stalled_at {
+            if let Ok(other) = env.common.record_mut(receiver).and_then(Socket::unix_mut) {
+                other.stalled.remove(&id);
+                env.common.settle(receiver, Wakeup::NONE);
             }
         }
         if let Some(peer) = peer
@@ -257,7 +264,7 @@ impl UnixSockets {
         }
         let outgoing_cost = env.common.record(id).and_then(Socket::unix).map_or(0, |unix| unix.outgoing_cost);
         self.names.depart(id, name, outgoing_cost);
+        self.wake_stalled(env, id);
         env.common.remove(id);
-        self.wake_stalled(env, stalled);
     }
 }

@@ -1,7 +1,8 @@
 //! Unix-domain sockets: communication between the owners of one stack.
 //!
 //! Read `state` (what a socket holds) and `names`, then `calls` (the calls), `connecting`
-//! (`listen`, `connect`, `accept`, `socketpair`), `transfer` (sending and receiving), `rights`
+//! (`listen`, `connect`, `accept`, `socketpair`), `transfer` (sending and receiving), `waiting`
+//! (how senders learn that a full queue has room again), `rights`
 //! (descriptors that are passed, and the search for those that nobody can receive) and `releasing`
 //! (closing those).
 //!
@@ -17,9 +18,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod waiting;
 
 pub use calls::{UnixMessage, UnixSend};
 pub(super) use state::UnixSocket;
+pub(super) use waiting::{full_peer, wait_at, wait_for_peer};
 
 use self::names::Names;
 use self::rights::Rights;
@@ -34,6 +37,7 @@ use crate::steering::Share;
 #[derive(Debug)]
 pub(crate) struct UnixSockets {
     default_options: CopyOnWrite<SocketOptions>,
+    max_datagrams: usize,
     names: Names,
     rights: Rights,
 }
@@ -42,6 +46,7 @@ impl UnixSockets {
     pub(super) fn new(config: &Config, _: Option<&Share>, _: &mut Rng) -> Self {
         UnixSockets {
             default_options: SocketOptions::for_datagrams(config).into(),
+            max_datagrams: config.unix.max_datagrams,
             names: Names::new(config.unix.max_names),
             rights: Rights::default(),
         }

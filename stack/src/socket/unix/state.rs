@@ -42,14 +42,16 @@ pub(crate) struct UnixSocket {
     pub(super) outgoing_cost: usize,
     /// A listener's connections that wait to be accepted.
     pub(super) pending: VecDeque<SocketId>,
-    /// Sockets that found this one's queue full in a call, to be woken when it has room.
+    /// How many datagrams may wait before the next one is refused.
+    pub(super) max_datagrams: usize,
+    /// Sockets that found this one's queue full, in a call or when their readiness was asked for,
+    /// to be woken once when it has room.
     pub(super) stalled: BTreeSet<SocketId>,
-    /// The datagram sockets whose default destination this is.
+    /// The sockets that have this one in `stalled`.
+    pub(super) stalled_at: BTreeSet<SocketId>,
+    /// The datagram sockets whose default destination this is. They learn its name when it is
+    /// closed.
     pub(super) senders: BTreeSet<SocketId>,
-    /// Whether `senders` were told that the queue is full.
-    pub(super) is_full: bool,
-    /// Whether the queue of the peer takes no datagram from this socket.
-    pub(super) is_peer_full: bool,
     pub(super) error: Option<Error>,
     pub(super) is_read_shut: bool,
     pub(super) is_write_shut: bool,
@@ -102,7 +104,7 @@ pub(super) fn cost(len: usize) -> usize {
 }
 
 impl UnixSocket {
-    pub(super) fn new(kind: SocketKind) -> UnixSocket {
+    pub(super) fn new(kind: SocketKind, max_datagrams: usize) -> UnixSocket {
         UnixSocket {
             kind,
             stage: UnixStage::Idle,
@@ -115,10 +117,10 @@ impl UnixSocket {
             queued_cost: 0,
             outgoing_cost: 0,
             pending: VecDeque::new(),
+            max_datagrams,
             stalled: BTreeSet::new(),
+            stalled_at: BTreeSet::new(),
             senders: BTreeSet::new(),
-            is_full: false,
-            is_peer_full: false,
             error: None,
             is_read_shut: false,
             is_write_shut: false,
@@ -140,6 +142,12 @@ impl UnixSocket {
     /// Whether SO_SNDBUF leaves room for another message.
     pub(super) fn has_room_to_send(&self, options: &SocketOptions) -> bool {
         self.outgoing_cost < options.send_buffer
+    }
+
+    /// Whether the queue takes no datagram from this sender. As on Linux this does not concern
+    /// datagrams to itself, and those of its peer.
+    pub(super) fn is_full_for(&self, own: SocketId, sender: SocketId) -> bool {
+        self.queue.len() > self.max_datagrams && own != sender && self.peer != Some(sender)
     }
 
     pub(super) fn push(&mut self, message: QueuedMessage) {
@@ -263,7 +271,7 @@ impl ProtocolState for UnixSocket {
             // unix_writable.
             writable: !self.is_listening()
                 && self.outgoing_cost * 4 <= options.send_buffer
-                && !self.is_peer_full,
+                && !self.peer.is_some_and(|peer| self.stalled_at.contains(&peer)),
             peer_closed: self.is_read_shut,
             hung_up: self.is_read_shut && self.is_write_shut || was_never_connected,
             error: self.error.is_some(),
@@ -314,7 +322,7 @@ impl ProtocolState for UnixSocket {
     fn held_bytes(&self) -> usize {
         mem::size_of::<UnixSocket>()
             + self.queued_cost
-            + (self.pending.len() + self.stalled.len() + self.senders.len()) * mem::size_of::<SocketId>()
+            + (self.pending.len() + 2 * self.stalled.len() + self.senders.len()) * mem::size_of::<SocketId>()
     }
 
     fn is_over(&self) -> bool {

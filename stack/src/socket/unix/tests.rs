@@ -5,8 +5,8 @@ use std::{format, vec};
 
 use crate::bpf::{Filter, Instruction};
 use crate::{
-    Config, Credentials, Descriptor, Domain, Error, Instant, OwnerId, ReceivedFlags, RecvFlags, SendFlags,
-    SendMeta, SockAddr, SocketKind, SocketOption, Stack, UnixAddr, UnixSend,
+    Config, Credentials, Descriptor, Domain, Error, Instant, Interest, OwnerId, PollerId, ReceivedFlags,
+    RecvFlags, SendFlags, SendMeta, SockAddr, SocketId, SocketKind, SocketOption, Stack, UnixAddr, UnixSend,
 };
 
 const NOW: Instant = Instant::ZERO;
@@ -359,6 +359,106 @@ fn every_sender_learns_that_a_receiver_is_full() {
     assert_eq!(writable(&stack), [false, true, false]);
     stack.close(NOW, server).unwrap();
     assert_eq!(writable(&stack), [true; 3]);
+}
+
+/// Whether a poller reports each of these sockets as writable, and which of them have an event.
+fn reported(stack: &mut Stack, poller: PollerId, clients: &[Descriptor]) -> (Vec<u64>, Vec<usize>) {
+    let mut ready = Vec::new();
+    stack.poller_wait(poller, &mut ready, 8).unwrap();
+    let events: Vec<SocketId> =
+        core::iter::from_fn(|| stack.poll_event()).map(|event| event.socket).collect();
+    let has_event = |d: Descriptor| events.contains(&stack.socket_id(d).unwrap());
+    let named = (0..clients.len()).filter(|client| has_event(clients[*client])).collect();
+    (ready.iter().map(|ready| ready.token).collect(), named)
+}
+
+/// However many sockets are connected to a receiver, room in its queue is told to those that have
+/// asked for it since the queue was full, once.
+#[test]
+fn room_wakes_only_senders_that_wait_for_it() {
+    let mut stack = stack();
+    let server = stack.socket(Domain::Unix, SocketKind::Datagram).unwrap();
+    stack.bind(server, path("server")).unwrap();
+    let clients = [(); 4].map(|()| stack.socket(Domain::Unix, SocketKind::Datagram).unwrap());
+    for d in clients {
+        stack.connect(NOW, d, path("server")).unwrap();
+    }
+    let poller = stack.add_poller().unwrap();
+    for _ in 0..11 {
+        stack.send(NOW, clients[0], b"x").unwrap();
+    }
+    assert_eq!(stack.send(NOW, clients[1], b"x"), Err(Error::WouldBlock));
+    stack.poller_add(poller, clients[2], Interest::WRITABLE, 2).unwrap();
+    reported(&mut stack, poller, &clients);
+    stack.recv(NOW, server, &mut [0]).unwrap();
+    assert_eq!(reported(&mut stack, poller, &clients), (vec![2], vec![0, 1, 2]));
+    // Another socket takes the room before the poller looks.
+    stack.send(NOW, clients[3], b"x").unwrap();
+    assert_eq!(reported(&mut stack, poller, &clients), (vec![], vec![]));
+    stack.recv(NOW, server, &mut [0]).unwrap();
+    assert_eq!(reported(&mut stack, poller, &clients), (vec![2], vec![2, 3]));
+    let before = stack.memory_bytes();
+    assert_eq!(stack.recv(NOW, server, &mut [0]), Ok(1));
+    assert!(stack.memory_bytes() < before);
+    assert_eq!(reported(&mut stack, poller, &clients).1, Vec::<usize>::new());
+}
+
+/// A socket that waits for room at many receivers leaves nothing in their lists.
+#[test]
+fn a_closed_sender_waits_no_more() {
+    let mut stack = stack();
+    let server = stack.socket(Domain::Unix, SocketKind::Datagram).unwrap();
+    stack.bind(server, path("server")).unwrap();
+    let filler = stack.socket(Domain::Unix, SocketKind::Datagram).unwrap();
+    for _ in 0..11 {
+        stack.send_to(NOW, filler, b"x", path("server")).unwrap();
+    }
+    let before = stack.memory_bytes();
+    for _ in 0..100 {
+        let d = stack.socket(Domain::Unix, SocketKind::Datagram).unwrap();
+        assert_eq!(stack.send_to(NOW, d, b"x", path("server")), Err(Error::WouldBlock));
+        stack.close(NOW, d).unwrap();
+    }
+    assert_eq!(stack.memory_bytes(), before);
+}
+
+/// An owner goes away with connections that nobody has accepted, with descriptors in flight in both
+/// directions and in a circle, and while it waits for room.
+#[test]
+fn an_owner_that_goes_away_leaves_nothing_behind() {
+    let mut stack = stack();
+    let [ours, theirs] = pair(&mut stack, SocketKind::SeqPacket);
+    let server = stack.socket(Domain::Unix, SocketKind::Datagram).unwrap();
+    stack.bind(server, path("server")).unwrap();
+    let (sockets, before) = (stack.sockets().count(), stack.memory_bytes());
+    for _ in 0..3 {
+        let owner = stack.add_owner();
+        let end = stack.duplicate_to(theirs, owner).unwrap();
+        pass(&mut stack, ours, &[ours, server]).unwrap();
+        let mut calls = stack.owner(owner).unwrap();
+        let listener = calls.socket(Domain::Unix, SocketKind::Stream).unwrap();
+        calls.bind(listener, UnixAddr::UNNAMED).unwrap();
+        calls.listen(listener, 1).unwrap();
+        let name = calls.local_name(listener).unwrap();
+        let clients = [(); 3].map(|()| calls.socket(Domain::Unix, SocketKind::Stream).unwrap());
+        let connected = clients.map(|d| calls.connect(NOW, d, name.clone()));
+        assert_eq!(connected, [Ok(()), Ok(()), Err(Error::WouldBlock)]);
+        let passed = [listener, clients[0], clients[1], end];
+        calls.send_unix(NOW, clients[0], b"x", &UnixSend::default().rights(&passed)).unwrap();
+        calls.send_unix(NOW, end, b"x", &UnixSend::default().rights(&passed)).unwrap();
+        let sender = calls.socket(Domain::Unix, SocketKind::Datagram).unwrap();
+        calls.connect(NOW, sender, path("server")).unwrap();
+        while calls.send(NOW, sender, b"x").is_ok() {}
+        stack.remove_owner(NOW, owner).unwrap();
+        // What is in the queues of others is theirs.
+        settle(&mut stack);
+        for d in [ours, theirs] {
+            while stack.recv(NOW, d, &mut [0]).is_ok() {}
+        }
+        while stack.recv(NOW, server, &mut [0]).is_ok() {}
+        settle(&mut stack);
+        assert_eq!((stack.sockets().count(), stack.memory_bytes()), (sockets, before));
+    }
 }
 
 /// Measured on Linux 6.18.

@@ -1,16 +1,14 @@
 //! Sending and receiving.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::mem;
-use core::ops::Bound;
 
 use bytes::{Buf, Bytes};
 
 use super::UnixSockets;
 use super::names::Names;
-use super::state::{PassedSockets, QueuedMessage, Scatter, UnixSocket, UnixStage, cost};
+use super::state::{PassedSockets, QueuedMessage, Scatter, UnixStage, cost};
 use crate::bpf::PacketView;
 use crate::error::{Error, Result};
 use crate::event::Wakeup;
@@ -162,7 +160,7 @@ impl UnixSockets {
             return Err(Error::ConnectionRefused);
         };
         let (is_for_another, is_read_shut) = (other.peer.is_some_and(|peer| peer != id), other.is_read_shut);
-        let is_full = is_full_for(other, receiver, id, env.ctx.config.unix.max_datagrams);
+        let is_full = other.is_full_for(receiver, id);
         // As on Linux the sender is not told of a datagram that the filter drops.
         let Some(kept) = filtered(env, receiver, data) else { return Ok(data.len()) };
         if is_for_another {
@@ -172,12 +170,14 @@ impl UnixSockets {
             return Err(Error::BrokenPipe);
         }
         if is_full {
-            if peer != Some(receiver) {
-                self.stall(env, id, receiver);
-            }
+            self.stall(env, id, receiver);
             return Err(Error::WouldBlock);
         }
         self.deliver(env, id, receiver, || data.part(0, kept), held)?;
+        // A connected sender that has filled the queue is not writable.
+        if env.common.wait_for_peer(id) {
+            env.common.note_readiness(id, Wakeup::NONE);
+        }
         Ok(data.len())
     }
 
@@ -221,61 +221,27 @@ impl UnixSockets {
         env.common.record_mut(receiver)?.unix_mut()?.push(message);
         env.common.note_readiness(id, Wakeup::NONE);
         env.common.settle(receiver, Wakeup::ARRIVAL);
-        self.tell_senders(env, receiver);
         Ok(())
     }
 
-    /// Tells those whose default destination this socket is whether its queue has become full, or
-    /// has room again.
-    fn tell_senders(&mut self, env: &mut Env<'_>, id: SocketId) {
-        let limit = env.ctx.config.unix.max_datagrams;
-        if let Ok(unix) = env.common.record(id).and_then(Socket::unix)
-            && unix.is_full != (unix.queue.len() > limit)
-        {
-            self.renew_senders(env, id);
-        }
-    }
-
-    /// Like `tell_senders`, also if nothing but the peer of this socket has changed.
-    pub(super) fn renew_senders(&mut self, env: &mut Env<'_>, id: SocketId) {
-        let limit = env.ctx.config.unix.max_datagrams;
-        let Ok(unix) = env.common.record_mut(id).and_then(Socket::unix_mut) else { return };
-        unix.is_full = unix.queue.len() > limit;
-        let mut next = unix.senders.first().copied();
-        while let Some(sender) = next
-            && let Ok(unix) = env.common.record(id).and_then(Socket::unix)
-        {
-            let is_full = is_full_for(unix, id, sender, limit);
-            next = unix.senders.range((Bound::Excluded(sender), Bound::Unbounded)).next().copied();
-            set_peer_full(env.common, sender, is_full);
-        }
-    }
-
-    /// Notes whether the queue of the peer takes a datagram from this socket.
-    pub(super) fn renew_sender(&mut self, env: &mut Env<'_>, id: SocketId) {
-        let limit = env.ctx.config.unix.max_datagrams;
-        let Ok(Some(peer)) = env.common.record(id).and_then(Socket::unix).map(|unix| unix.peer) else {
-            return;
-        };
-        let is_full = env
-            .common
-            .record(peer)
-            .and_then(Socket::unix)
-            .is_ok_and(|other| is_full_for(other, peer, id, limit));
-        set_peer_full(env.common, id, is_full);
-    }
-
-    /// Notes that this socket waits for room in the queue of another, which is not its peer.
+    /// Notes that this socket waits for room in the queue of a receiver.
     pub(super) fn stall(&mut self, env: &mut Env<'_>, id: SocketId, receiver: SocketId) {
-        if let Ok(other) = env.common.record_mut(receiver).and_then(Socket::unix_mut) {
-            other.stalled.insert(id);
-            env.common.settle(receiver, Wakeup::NONE);
+        env.common.wait_at(id, receiver);
+        env.common.note_readiness(id, Wakeup::NONE);
+    }
+
+    /// Wakes the sockets that wait for room in the queue of this one.
+    pub(super) fn wake_stalled(&mut self, env: &mut Env<'_>, receiver: SocketId) {
+        let Ok(unix) = env.common.record_mut(receiver).and_then(Socket::unix_mut) else { return };
+        for id in mem::take(&mut unix.stalled) {
+            self.wake(env, receiver, id);
         }
     }
 
-    /// Wakes the sockets that wait for room in the queue of this one, which is given.
-    pub(super) fn wake_stalled(&mut self, env: &mut Env<'_>, stalled: BTreeSet<SocketId>) {
-        for id in stalled {
+    /// Wakes a socket that was taken out of the list of this receiver.
+    pub(super) fn wake(&mut self, env: &mut Env<'_>, receiver: SocketId, id: SocketId) {
+        if let Ok(unix) = env.common.record_mut(id).and_then(Socket::unix_mut) {
+            unix.stalled_at.remove(&receiver);
             env.common.note_readiness(id, Wakeup::ROOM);
         }
     }
@@ -378,14 +344,11 @@ impl UnixSockets {
 
     /// Takes the first message off the queue.
     fn receive_one(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<QueuedMessage> {
-        let limit = env.ctx.config.unix.max_datagrams;
         let unix = env.common.record_mut(id)?.unix_mut()?;
         let message = unix.pop().ok_or(Error::WouldBlock)?;
-        if unix.queue.len() <= limit {
-            let stalled = mem::take(&mut unix.stalled);
-            self.wake_stalled(env, stalled);
+        if unix.queue.len() <= unix.max_datagrams {
+            self.wake_stalled(env, id);
         }
-        self.tell_senders(env, id);
         env.common.settle(id, Wakeup::NONE);
         Ok(message)
     }
@@ -427,11 +390,7 @@ impl UnixSockets {
             self.credit(env, message.from, message.cost);
             self.discard(env, message.rights.take());
         }
-        if let Ok(unix) = env.common.record_mut(id).and_then(Socket::unix_mut) {
-            let stalled = mem::take(&mut unix.stalled);
-            self.wake_stalled(env, stalled);
-        }
-        self.tell_senders(env, id);
+        self.wake_stalled(env, id);
         env.common.settle(id, Wakeup::NONE);
     }
 }
@@ -457,19 +416,4 @@ fn name_of(common: &Common, names: &Names, from: SocketId) -> UnixAddr {
         Ok(unix) => unix.name.clone(),
         Err(_) => names.of_departed(from),
     }
-}
-
-pub(super) fn set_peer_full(common: &mut Common, id: SocketId, is_full: bool) {
-    if let Ok(unix) = common.record_mut(id).and_then(Socket::unix_mut)
-        && unix.is_peer_full != is_full
-    {
-        unix.is_peer_full = is_full;
-        common.note_readiness(id, if is_full { Wakeup::NONE } else { Wakeup::ROOM });
-    }
-}
-
-/// Whether a socket's queue takes no datagram of another. As on Linux this does not concern those
-/// that it sends to itself, and those of its peer.
-fn is_full_for(other: &UnixSocket, receiver: SocketId, sender: SocketId, limit: usize) -> bool {
-    receiver != sender && other.peer != Some(sender) && other.queue.len() > limit
 }
