@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ const ECHO_HEADER_LEN: usize = 8;
 /// checksum, and delivers only replies to requests of this socket.
 #[derive(Debug)]
 pub struct EchoSocket {
-    socket: Socket,
+    socket: Arc<Socket>,
     /// The ICMP type of its requests.
     request_type: u8,
 }
@@ -37,15 +38,17 @@ pub struct EchoReply {
 }
 
 impl EchoSocket {
+    pub(crate) fn of(socket: Socket, domain: Domain) -> EchoSocket {
+        let request_type = if domain == Domain::V4 { ICMPV4_ECHO_REQUEST } else { ICMPV6_ECHO_REQUEST };
+        EchoSocket { socket: Arc::new(socket), request_type }
+    }
+
     /// Makes a socket to ping hosts of the same address family as `addr`.
     pub fn for_addr(handle: &impl AsRef<Handle>, addr: IpAddr) -> io::Result<EchoSocket> {
-        let (domain, request_type) = match addr {
-            IpAddr::V4(_) => (Domain::V4, ICMPV4_ECHO_REQUEST),
-            IpAddr::V6(_) => (Domain::V6, ICMPV6_ECHO_REQUEST),
-        };
+        let domain = if addr.is_ipv4() { Domain::V4 } else { Domain::V6 };
         let handle = handle.as_ref();
         let socket = Socket::new(handle, handle.stacks.any(), domain, SocketKind::Echo, &[])?;
-        Ok(EchoSocket { socket, request_type })
+        Ok(EchoSocket::of(socket, domain))
     }
 
     /// Sends an echo request.
@@ -95,6 +98,6 @@ impl EchoSocket {
 
 impl HasSockets for EchoSocket {
     fn sockets(&self) -> SocketsOf<'_> {
-        SocketsOf::from(&self.socket)
+        SocketsOf::from(&*self.socket)
     }
 }

@@ -12,6 +12,7 @@
 //! | `listening` | a listener on all stacks of a runtime |
 //! | `tcp`, `udp`, `echo`, `raw`, `packet` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`], [`PacketSocket`] |
 //! | `unix` | [`UnixListener`], [`UnixStream`], [`UnixDatagram`]: communication inside one host |
+//! | `passed` | [`PassedSocket`]: sockets that messages of Unix-domain sockets pass on |
 //! | `poller` | [`Poller`]: waits for many sockets at once |
 //! | [`device`] | devices: the trait, a pair in memory, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
@@ -53,6 +54,7 @@ mod engine;
 mod handle;
 mod listening;
 mod packet;
+mod passed;
 mod plan;
 mod platform;
 mod policy;
@@ -75,6 +77,7 @@ pub use echo::{EchoReply, EchoSocket};
 pub use engine::inbox::Handovers;
 pub use handle::{Handle, Owner};
 pub use packet::PacketSocket;
+pub use passed::{PassedSocket, UnixReceived};
 pub use poller::{Poller, Source};
 pub use raw::RawSocket;
 pub use runtime::Runtime;

@@ -27,6 +27,11 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
+    /// Of one socket that listens already.
+    pub(crate) fn of(first: Socket) -> Listening {
+        Listening { first, others: Vec::new(), bell: Arc::default(), turn: AtomicUsize::new(0) }
+    }
+
     /// Binds a socket on each stack, then listens on all.
     ///
     /// The first stack decides which socket gets a port: its socket is bound before the others and

@@ -45,6 +45,10 @@ pub struct PacketSocket {
 }
 
 impl PacketSocket {
+    pub(crate) fn of(socket: Socket) -> PacketSocket {
+        PacketSocket { socket: Arc::new(socket) }
+    }
+
     /// Makes a socket, which receives nothing until it is bound.
     pub fn new(handle: &impl AsRef<Handle>, header: LinkHeader) -> io::Result<PacketSocket> {
         let socket = Socket::new(handle.as_ref(), 0, Domain::V4, SocketKind::Packet(header), &[])?;

@@ -45,6 +45,10 @@ pub struct RawSocket {
 }
 
 impl RawSocket {
+    pub(crate) fn of(socket: Socket) -> RawSocket {
+        RawSocket { socket: Arc::new(socket) }
+    }
+
     /// Makes a socket for packets of this protocol number, 1 to 255, to and from any address.
     pub fn new(handle: &impl AsRef<Handle>, domain: Domain, protocol: u8) -> io::Result<RawSocket> {
         let socket = Socket::new(handle.as_ref(), 0, domain, SocketKind::Raw(protocol), &[])?;

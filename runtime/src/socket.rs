@@ -4,7 +4,7 @@ mod address_error;
 mod datagrams;
 mod packets;
 mod stream;
-mod unix;
+pub(crate) mod unix;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -39,6 +39,8 @@ pub(crate) struct Socket {
     /// The number of the stack that the socket is on.
     stack: u16,
     nonblocking: AtomicBool,
+    /// Whether others may hold the socket, because a message has passed it on.
+    is_shared: AtomicBool,
     read_timeout: Timeout,
     write_timeout: Timeout,
 }
@@ -118,6 +120,7 @@ impl Socket {
             id,
             stack,
             nonblocking: AtomicBool::new(false),
+            is_shared: AtomicBool::new(false),
             read_timeout: Timeout::default(),
             write_timeout: Timeout::default(),
         }
@@ -344,8 +347,11 @@ impl Socket {
 
     /// Implements SO_LINGER with a time: ends the sending half, and waits until the peer has
     /// acknowledged everything, for at most that time. A stream that was not connected, or whose
-    /// runtime is over, does not wait.
+    /// runtime is over, does not wait, nor does one that others may hold.
     fn linger(&self) {
+        if self.is_shared.load(Ordering::Relaxed) {
+            return;
+        }
         let Ok(Some(wait_limit)) = self.options().map(|options| options.linger) else { return };
         if wait_limit.is_zero() || self.nonblocking.load(Ordering::Relaxed) {
             return;

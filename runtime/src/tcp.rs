@@ -27,6 +27,10 @@ pub struct TcpListener {
 }
 
 impl TcpListener {
+    pub(crate) fn of(socket: Socket) -> TcpListener {
+        TcpListener { sockets: Arc::new(Listening::of(socket)) }
+    }
+
     /// Listens on an address and port of the stack; with port 0 the stack chooses one. As with std,
     /// SO_REUSEADDR is set. The unspecified IPv6 address takes IPv4 connections, too.
     pub fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpListener> {
@@ -165,6 +169,10 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
+    pub(crate) fn of(socket: Socket) -> TcpStream {
+        TcpStream { socket: Arc::new(socket) }
+    }
+
     /// Opens a connection. Waits until it is open, for as long as the stack tries (two minutes).
     pub fn connect(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpStream> {
         TcpStream::connect_with(handle, addr, None, &[])

@@ -24,6 +24,10 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
+    pub(crate) fn of(socket: Socket) -> UdpSocket {
+        UdpSocket { socket: Arc::new(socket) }
+    }
+
     /// Makes a socket on an address and port of the stack; with port 0 the stack chooses one. The
     /// unspecified IPv6 address takes IPv4, too.
     pub fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<UdpSocket> {

@@ -46,10 +46,14 @@ fn path_name(path: impl AsRef<[u8]>) -> io::Result<UnixAddr> {
 /// ```
 #[derive(Debug)]
 pub struct UnixListener {
-    socket: Arc<Socket>,
+    pub(crate) socket: Arc<Socket>,
 }
 
 impl UnixListener {
+    pub(crate) fn of(socket: Socket) -> UnixListener {
+        UnixListener { socket: Arc::new(socket) }
+    }
+
     /// Listens on a path, which stays when the listener is dropped, until it is
     /// [unlinked](Handle::unlink).
     pub fn bind(handle: &impl AsRef<Handle>, path: impl AsRef<[u8]>) -> io::Result<UnixListener> {
@@ -62,13 +66,13 @@ impl UnixListener {
         let socket = Socket::new_unix(handle.as_ref(), SocketKind::Stream)?;
         socket.bind_unix(name)?;
         socket.call(|stack, _, d| stack.listen(d, BACKLOG))?;
-        Ok(UnixListener { socket: Arc::new(socket) })
+        Ok(UnixListener::of(socket))
     }
 
     /// Waits for the next connection. Returns it and the name of its peer.
     pub fn accept(&self) -> io::Result<(UnixStream, UnixAddr)> {
         let (socket, peer) = self.socket.accept_unix()?;
-        Ok((UnixStream { socket: Arc::new(socket) }, peer))
+        Ok((UnixStream::of(socket), peer))
     }
 
     /// Returns an endless iterator over the connections that are accepted.
@@ -137,10 +141,14 @@ impl FusedIterator for UnixIncoming<'_> {}
 /// last clone is dropped the connection is closed. The peer can still read what was written before.
 #[derive(Debug)]
 pub struct UnixStream {
-    socket: Arc<Socket>,
+    pub(crate) socket: Arc<Socket>,
 }
 
 impl UnixStream {
+    pub(crate) fn of(socket: Socket) -> UnixStream {
+        UnixStream { socket: Arc::new(socket) }
+    }
+
     /// Connects to the listener with this path. Waits while its backlog is full.
     pub fn connect(handle: &impl AsRef<Handle>, path: impl AsRef<[u8]>) -> io::Result<UnixStream> {
         UnixStream::connect_addr(handle, &path_name(path)?)
@@ -150,13 +158,13 @@ impl UnixStream {
     pub fn connect_addr(handle: &impl AsRef<Handle>, name: &UnixAddr) -> io::Result<UnixStream> {
         let socket = Socket::new_unix(handle.as_ref(), SocketKind::Stream)?;
         socket.connect_unix(name)?;
-        Ok(UnixStream { socket: Arc::new(socket) })
+        Ok(UnixStream::of(socket))
     }
 
     /// Makes both ends of a connection without names (`socketpair`).
     pub fn pair(handle: &impl AsRef<Handle>) -> io::Result<(UnixStream, UnixStream)> {
         let pair = Socket::unix_pair(handle.as_ref(), SocketKind::Stream)?;
-        let [near, far] = pair.map(|socket| UnixStream { socket: Arc::new(socket) });
+        let [near, far] = pair.map(UnixStream::of);
         Ok((near, far))
     }
 
@@ -302,10 +310,14 @@ impl HasSockets for UnixStream {
 /// neither lost nor reordered: a sender waits while the receiver's queue is full.
 #[derive(Debug)]
 pub struct UnixDatagram {
-    socket: Arc<Socket>,
+    pub(crate) socket: Arc<Socket>,
 }
 
 impl UnixDatagram {
+    pub(crate) fn of(socket: Socket) -> UnixDatagram {
+        UnixDatagram { socket: Arc::new(socket) }
+    }
+
     /// Makes a socket with a path, which stays when the socket is dropped, until it is
     /// [unlinked](Handle::unlink).
     pub fn bind(handle: &impl AsRef<Handle>, path: impl AsRef<[u8]>) -> io::Result<UnixDatagram> {
@@ -323,13 +335,13 @@ impl UnixDatagram {
     /// Makes a socket without a name, which can send.
     pub fn unbound(handle: &impl AsRef<Handle>) -> io::Result<UnixDatagram> {
         let socket = Socket::new_unix(handle.as_ref(), SocketKind::Datagram)?;
-        Ok(UnixDatagram { socket: Arc::new(socket) })
+        Ok(UnixDatagram::of(socket))
     }
 
     /// Makes two sockets without names that send to each other (`socketpair`).
     pub fn pair(handle: &impl AsRef<Handle>) -> io::Result<(UnixDatagram, UnixDatagram)> {
         let pair = Socket::unix_pair(handle.as_ref(), SocketKind::Datagram)?;
-        let [near, far] = pair.map(|socket| UnixDatagram { socket: Arc::new(socket) });
+        let [near, far] = pair.map(UnixDatagram::of);
         Ok((near, far))
     }
 

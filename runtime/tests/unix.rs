@@ -8,8 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use common::{pair, pattern, within_time};
-use portolan::{Credentials, Interest, UnixAddr};
-use portolan_runtime::{Poller, UnixDatagram, UnixListener, UnixStream};
+use portolan::{Credentials, Interest, SocketOption, UnixAddr};
+use portolan_runtime::{
+    PassedSocket, Poller, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
+};
 
 #[test]
 fn two_owners_exchange_a_stream_in_both_directions() {
@@ -102,6 +104,75 @@ fn senders_of_datagrams_wait_for_room() {
         // As on Linux a socket that may wait returns nothing after `shutdown`.
         server.shutdown(Shutdown::Read).unwrap();
         assert_eq!(server.recv(&mut [0]).unwrap(), 0);
+    });
+}
+
+#[test]
+fn sockets_are_passed_from_owner_to_owner() {
+    within_time(|| {
+        let (host, _) = pair();
+        let (server, client) = (host.handle().new_owner().unwrap(), host.handle().new_owner().unwrap());
+        let listener = UnixListener::bind(&server, "/run/sockets").unwrap();
+        let near = UnixStream::connect(&client, "/run/sockets").unwrap();
+        let far = listener.accept().unwrap().0;
+        let udp = UdpSocket::bind(&server, ([127, 0, 0, 1], 0)).unwrap();
+        let tcp = TcpListener::bind(&server, ([127, 0, 0, 1], 0)).unwrap();
+        let (udp_addr, tcp_addr) = (udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+        assert_eq!(far.send_with(b"both", &[&udp, &tcp]).unwrap(), 4);
+        drop(tcp);
+        let mut buf = [0; 16];
+        let received = near.recv_with(&mut buf, 2).unwrap();
+        assert_eq!((&buf[..received.len], received.is_control_truncated), (&b"both"[..], false));
+        let Ok([PassedSocket::UdpSocket(theirs), PassedSocket::TcpListener(tcp)]) =
+            <[PassedSocket; 2]>::try_from(received.sockets)
+        else {
+            panic!("other sockets")
+        };
+        assert_eq!(theirs.local_addr().unwrap(), udp_addr);
+        // Only an owner of a socket can pass it on.
+        assert_eq!(far.send_with(b"x", &[&theirs]).unwrap_err().kind(), ErrorKind::InvalidInput);
+
+        // A thread that waits keeps waiting when the other descriptor of its socket is closed.
+        let waiting = thread::spawn(move || theirs.recv_from(&mut [0; 16]).unwrap().0);
+        let accepting = thread::spawn(move || tcp.accept().unwrap().1);
+        thread::sleep(Duration::from_millis(20));
+        drop(udp);
+        let sender = UdpSocket::bind(&server, ([127, 0, 0, 1], 0)).unwrap();
+        sender.send_to(b"datagram", udp_addr).unwrap();
+        assert_eq!(waiting.join().unwrap(), 8);
+        let stream = TcpStream::connect(&server, tcp_addr).unwrap();
+        assert_eq!(accepting.join().unwrap(), stream.local_addr().unwrap());
+
+        // What there is no room for is closed, and credentials come on request.
+        far.set_option(SocketOption::PassCredentials(true)).unwrap();
+        client.set_credentials(Credentials { pid: 4, uid: 5, gid: 6 }).unwrap();
+        near.send_with(b"x", &[&near]).unwrap();
+        let received = far.recv_with(&mut buf, 0).unwrap();
+        assert!(received.is_control_truncated && received.sockets.is_empty());
+        assert_eq!(received.credentials, Some(Credentials { pid: 4, uid: 5, gid: 6 }));
+        near.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(far.recv_with(&mut buf, 1).unwrap().len, 0);
+    });
+}
+
+#[test]
+fn datagrams_pass_sockets_on() {
+    within_time(|| {
+        let (host, _) = pair();
+        let receiver = UnixDatagram::bind(&host, "receiver").unwrap();
+        let sender = UnixDatagram::unbound(&host).unwrap();
+        let (near, far) = UnixStream::pair(&host).unwrap();
+        let name = UnixAddr::path("receiver").unwrap();
+        assert_eq!(sender.send_with(b"", Some(&name), &[&far, &sender]).unwrap(), 0);
+        drop((far, sender));
+        let mut received = receiver.recv_with(&mut [], 2).unwrap();
+        assert!(matches!(received.sockets.pop(), Some(PassedSocket::UnixDatagram(_))));
+        let Some(PassedSocket::UnixStream(mut far)) = received.sockets.pop() else { panic!("no stream") };
+        (&near).write_all(b"hello").unwrap();
+        drop(near);
+        let mut data = String::new();
+        far.read_to_string(&mut data).unwrap();
+        assert_eq!(data, "hello");
     });
 }
 

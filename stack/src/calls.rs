@@ -611,6 +611,21 @@ calls! {
         Ok(tcp::close_reason(socket_of(self, d)?.1))
     }
 
+    /// The family of the socket (SO_DOMAIN); that of a packet socket means nothing.
+    pub fn domain(&self, d: Descriptor) -> Result<Domain> {
+        Ok(socket_of(self, d)?.1.domain)
+    }
+
+    /// The kind of the socket (SO_TYPE).
+    pub fn kind(&self, d: Descriptor) -> Result<SocketKind> {
+        Ok(socket_of(self, d)?.1.kind)
+    }
+
+    /// Whether the socket listens (SO_ACCEPTCONN).
+    pub fn is_listening(&self, d: Descriptor) -> Result<bool> {
+        Ok(socket_of(self, d)?.1.is_listening())
+    }
+
     /// The readiness of the socket: what can be done without [`Error::WouldBlock`].
     pub fn readiness(&self, d: Descriptor) -> Result<Readiness> {
         let id = socket_of(self, d)?.0;

@@ -99,6 +99,8 @@ pub(crate) struct Extras {
     pub(crate) deferred_error: Option<Error>,
     /// A bell for readers that wait for sockets of several stacks.
     pub(crate) bell: Option<Arc<Bell>>,
+    /// How many descriptors the socket has beside the first.
+    shares: u32,
 }
 
 impl Extras {
@@ -110,12 +112,13 @@ impl Extras {
     }
 
     fn is_empty(&self) -> bool {
-        let Extras { parking, read_waker, write_waker, deferred_error, bell } = self;
+        let Extras { parking, read_waker, write_waker, deferred_error, bell, shares } = self;
         parking.is_none()
             && read_waker.is_none()
             && write_waker.is_none()
             && deferred_error.is_none()
             && bell.is_none()
+            && *shares == 0
     }
 }
 
@@ -163,6 +166,14 @@ impl Waiters {
         let waker = self.extras.as_mut()?.waker(direction).take()?;
         self.drop_extras_if_empty();
         Some(waker)
+    }
+
+    /// Notes that one of several descriptors is gone. Returns false if there was only one.
+    fn drop_share(&mut self) -> bool {
+        let Some(extras) = self.extras.as_mut().filter(|extras| extras.shares > 0) else { return false };
+        extras.shares -= 1;
+        self.drop_extras_if_empty();
+        true
     }
 
     fn drop_extras_if_empty(&mut self) {
@@ -256,17 +267,25 @@ pub(crate) struct WaiterTable {
 }
 
 impl WaiterTable {
+    /// Adds a descriptor of a socket, which may have others.
     pub(crate) fn insert(&mut self, socket: SocketId) {
         let (chunk, place) = place_of(socket);
         while self.chunks.len() <= chunk {
             self.chunks.push((0..CHUNK_RECORDS).map(|_| None).collect());
         }
-        self.chunks[chunk][place] = Some(Waiters::new(socket));
+        match self.of(socket) {
+            Some(waiters) => waiters.extras().shares += 1,
+            None => self.chunks[chunk][place] = Some(Waiters::new(socket)),
+        }
     }
 
-    /// Removes a socket and wakes all threads and tasks that wait for it. They find it closed.
+    /// Removes a descriptor of a socket, and the socket if it was the last. Wakes all threads and
+    /// tasks that wait for the socket; those whose descriptor was closed find that.
     pub(crate) fn remove(&mut self, socket: SocketId, wakes: &mut Wakes) {
         self.wake_all(socket, wakes);
+        if self.of(socket).is_some_and(Waiters::drop_share) {
+            return;
+        }
         if let Some(record) = self.record(socket) {
             record.take_if(|waiters| waiters.socket == socket);
         }

@@ -2,16 +2,35 @@
 
 use std::io;
 
-use portolan::{Domain, SocketKind, UnixAddr, UnixMessage};
+use portolan::{Credentials, Descriptor, Domain, SocketKind, UnixAddr, UnixMessage, UnixSend};
 
 use crate::engine::locks::to_io_error;
 use crate::engine::waiters::Direction;
 use crate::handle::Handle;
+use crate::plan::refused;
 use crate::socket::{Socket, register};
+use crate::sync::atomic::Ordering;
 
 /// The stack that all Unix-domain sockets are on, because only sockets of one stack find each
 /// other.
 const UNIX_STACK: u16 = 0;
+
+/// What a call has received, and the sockets that were passed on.
+pub(crate) struct ReceivedRights {
+    pub(crate) len: usize,
+    pub(crate) message_len: usize,
+    pub(crate) from: UnixAddr,
+    pub(crate) sockets: Vec<(Socket, SocketShape)>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) is_control_truncated: bool,
+}
+
+/// What kind of socket a descriptor is.
+pub(crate) struct SocketShape {
+    pub(crate) domain: Domain,
+    pub(crate) kind: SocketKind,
+    pub(crate) is_listening: bool,
+}
 
 impl Socket {
     /// Makes a Unix-domain socket of the handle's owner.
@@ -70,6 +89,70 @@ impl Socket {
         })
     }
 
+    /// Sends data, and passes these sockets on with it.
+    pub(crate) fn send_with_rights(
+        &self,
+        data: &[u8],
+        to: Option<&UnixAddr>,
+        sockets: &[&Socket],
+    ) -> io::Result<usize> {
+        for socket in sockets {
+            if socket.stack_of(&self.stacks) != Some(self.stack) {
+                return Err(refused(
+                    "only a socket on the stack of the Unix-domain sockets can be passed on",
+                ));
+            }
+            if socket.owner() != self.owner() {
+                return Err(refused("only a socket of the sender's owner can be passed on"));
+            }
+        }
+        let rights: Vec<Descriptor> = sockets.iter().map(|socket| socket.descriptor).collect();
+        let mut message = UnixSend::default().rights(&rights);
+        message.to = to.cloned();
+        let sent = self.call_blocking(Direction::Write, |core, now| {
+            core.owner_of(self.descriptor)?.send_unix(now, self.descriptor, data, &message)
+        })?;
+        sockets.iter().for_each(|socket| socket.is_shared.store(true, Ordering::Relaxed));
+        Ok(sent)
+    }
+
+    /// Receives data, and at most `max` sockets.
+    pub(crate) fn recv_with_rights(&self, buf: &mut [u8], max: usize) -> io::Result<ReceivedRights> {
+        let d = self.descriptor;
+        let received = self.call_blocking(Direction::Read, |core, now| {
+            let mut owner = core.owner_of(d)?;
+            let message = match owner.recv_unix(now, d, buf, max) {
+                // As `recv_unix`.
+                Err(portolan::Error::WouldBlock)
+                    if !self.is_nonblocking() && owner.readiness(d)?.peer_closed =>
+                {
+                    return Ok(None);
+                }
+                received => received?,
+            };
+            let mut sockets = Vec::with_capacity(message.rights.len());
+            for &right in &message.rights {
+                let owner = core.owner_of(right)?;
+                let shape = SocketShape {
+                    domain: owner.domain(right)?,
+                    kind: owner.kind(right)?,
+                    is_listening: owner.is_listening(right)?,
+                };
+                sockets.push((right, register(core, right)?, shape));
+            }
+            Ok(Some((message, sockets)))
+        })?;
+        let Some((message, sockets)) = received else { return Ok(ReceivedRights::nothing()) };
+        let own = |(d, id, shape)| {
+            let socket = Socket::of(self.stacks.clone(), self.stack, d, id);
+            socket.is_shared.store(true, Ordering::Relaxed);
+            (socket, shape)
+        };
+        let UnixMessage { len, message_len, from, credentials, is_control_truncated, .. } = message;
+        let sockets = sockets.into_iter().map(own).collect();
+        Ok(ReceivedRights { len, message_len, from, sockets, credentials, is_control_truncated })
+    }
+
     pub(crate) fn send_to_unix(&self, data: &[u8], name: &UnixAddr) -> io::Result<usize> {
         self.call_blocking(Direction::Write, |core, now| {
             core.owner_of(self.descriptor)?.send_to(now, self.descriptor, data, name.clone())
@@ -84,6 +167,19 @@ impl Socket {
     pub(crate) fn peer_unix(&self) -> io::Result<UnixAddr> {
         let name = self.call(|stack, _, d| stack.peer_name(d))?;
         Ok(name.unix().cloned().unwrap_or(UnixAddr::UNNAMED))
+    }
+}
+
+impl ReceivedRights {
+    fn nothing() -> Self {
+        ReceivedRights {
+            len: 0,
+            message_len: 0,
+            from: UnixAddr::UNNAMED,
+            sockets: Vec::new(),
+            credentials: None,
+            is_control_truncated: false,
+        }
     }
 }
 

@@ -70,6 +70,9 @@ macro_rules! results {
             ("queued_bytes", caller.queued_bytes(d).err()),
             ("close_reason", caller.close_reason(d).err()),
             ("readiness", caller.readiness(d).err()),
+            ("domain", caller.domain(d).err()),
+            ("kind", caller.kind(d).err()),
+            ("is_listening", caller.is_listening(d).err()),
             ("close", caller.close(NOW, d).err()),
         ]
     }};

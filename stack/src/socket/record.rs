@@ -28,8 +28,8 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Socket {
     pub(super) holders: Holders,
-    pub(super) domain: Domain,
-    pub(super) kind: SocketKind,
+    pub(crate) domain: Domain,
+    pub(crate) kind: SocketKind,
     /// The options, which are shared until they differ from the default, or from the listener's.
     pub(crate) options: CopyOnWrite<SocketOptions>,
     /// The binding that `bind` or another call made. Most sockets were accepted and have none.
@@ -380,6 +380,15 @@ impl Socket {
             Protocol::Packets(packets) => packets.bound.into(),
             Protocol::Unix(unix) => unix.name.clone().into(),
             _ => self.local_addr().into(),
+        }
+    }
+
+    /// SO_ACCEPTCONN.
+    pub(crate) fn is_listening(&self) -> bool {
+        match &self.protocol {
+            Protocol::Tcp(tcp) => matches!(tcp, TcpSocket::Listener(_)),
+            Protocol::Unix(unix) => unix.is_listening(),
+            Protocol::Datagrams(_) | Protocol::Packets(_) => false,
         }
     }
 

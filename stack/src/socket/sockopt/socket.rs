@@ -15,10 +15,7 @@ use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::options::{ControlData, SocketOption};
 use crate::socket::packet::LinkHeader;
 use crate::socket::protocol::ProtocolCalls;
-use crate::socket::record::Protocol;
 use crate::socket::scope::{iface_of, scope_id};
-use crate::socket::tcp::stream::TcpSocket;
-use crate::socket::unix::UnixSocket;
 
 pub(super) const LEVEL: Level = Level {
     number: 1,
@@ -119,7 +116,7 @@ const ROWS: &[Row] = &[
         Set::Call(|kind, env, id, value| timestamp(kind, env, id, (ControlData::Timestamp, value))),
         Get::Int(|target| asks_for(target, ControlData::Timestamp)),
     ),
-    Row::read_only(30, "SO_ACCEPTCONN", Get::Int(|target| Ok(is_listener(target).into()))),
+    Row::read_only(30, "SO_ACCEPTCONN", Get::Int(|target| Ok(target.socket.is_listening().into()))),
     Row::new(
         35,
         "SO_TIMESTAMPNS",
@@ -304,11 +301,6 @@ fn protocol_of(target: &OptionTarget<'_>) -> i32 {
         // `local_name` has the EtherType.
         (SocketKind::Packet(_), _) => 0,
     }
-}
-
-fn is_listener(target: &OptionTarget<'_>) -> bool {
-    matches!(target.socket.protocol, Protocol::Tcp(TcpSocket::Listener(_)))
-        || target.socket.unix().is_ok_and(UnixSocket::is_listening)
 }
 
 /// `struct ucred`. As on Linux a socket without a peer of this host has process 0 of nobody.
