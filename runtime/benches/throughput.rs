@@ -1,18 +1,34 @@
 //! The throughput of two runtimes on one wire in memory: bytes a second in bulk, and round trips of
-//! one byte; and of Unix-domain sockets, beside those of the host.
+//! one byte; and of Unix-domain sockets, beside those of the host. And the time in which a socket is
+//! opened and closed, while few or many others are open.
 //!
-//! `cargo bench -p portolan-runtime [-- bulk | round_trips | unix]`. The benchmark sets no limits: its
-//! figures are for comparing two builds on one machine.
+//! `cargo bench -p portolan-runtime [-- bulk | round_trips | unix | open]`. The benchmark sets no
+//! limits: its figures are for comparing two builds on one machine. With `--test` it does a
+//! thousandth of the work, to see that it runs.
 
 use std::io::{self, Read, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use portolan::Config;
+use portolan::{Config, Domain, SocketKind, Stack};
 use portolan_runtime::device::{MemoryDevice, memory_pair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream, UnixStream};
 
 const BULK_BYTES: usize = 1 << 30;
 const ROUND_TRIPS: u32 = 50_000;
+const OPENED: u32 = 1_000_000;
+const OPEN_BESIDE: [usize; 2] = [0, 100_000];
+
+/// How much of the work is done: all of it, or a thousandth.
+static DIVISOR: OnceLock<u32> = OnceLock::new();
+
+fn divisor() -> u32 {
+    *DIVISOR.get_or_init(|| if std::env::args().any(|arg| arg == "--test") { 1000 } else { 1 })
+}
+
+fn bulk_bytes() -> usize {
+    BULK_BYTES / divisor() as usize / (256 << 10) * (256 << 10)
+}
 
 fn main() -> io::Result<()> {
     let (left, right) = memory_pair()?;
@@ -29,6 +45,11 @@ fn main() -> io::Result<()> {
         unix("unix", UnixStream::pair(&server)?)?;
         #[cfg(unix)]
         unix("unix, of the host", std::os::unix::net::UnixStream::pair()?)?;
+    }
+    if is_wanted("open") {
+        for beside in OPEN_BESIDE {
+            open(beside)?;
+        }
     }
     Ok(())
 }
@@ -51,14 +72,14 @@ fn bulk(server: &Runtime, client: &Runtime) -> io::Result<()> {
     let start = Instant::now();
     let writing = std::thread::spawn(move || -> io::Result<()> {
         let chunk = vec![0x5a; 256 << 10];
-        for _ in 0..BULK_BYTES / chunk.len() {
+        for _ in 0..bulk_bytes() / chunk.len() {
             near.write_all(&chunk)?;
         }
         Ok(())
     });
     let mut buf = vec![0; 256 << 10];
     let (mut received, mut reads) = (0, 0u64);
-    while received < BULK_BYTES {
+    while received < bulk_bytes() {
         received += far.read(&mut buf)?;
         reads += 1;
     }
@@ -79,14 +100,14 @@ fn unix<S: Read + Write + Send + 'static>(name: &str, (mut near, mut far): (S, S
     let start = Instant::now();
     let writing = std::thread::spawn(move || -> io::Result<()> {
         let chunk = vec![0x5a; 16 << 10];
-        for _ in 0..BULK_BYTES / chunk.len() {
+        for _ in 0..bulk_bytes() / chunk.len() {
             near.write_all(&chunk)?;
         }
         Ok(())
     });
     let mut buf = vec![0; 16 << 10];
     let mut received = 0;
-    while received < BULK_BYTES {
+    while received < bulk_bytes() {
         received += far.read(&mut buf)?;
     }
     let elapsed = start.elapsed();
@@ -96,19 +117,43 @@ fn unix<S: Read + Write + Send + 'static>(name: &str, (mut near, mut far): (S, S
     Ok(())
 }
 
+/// Opens and closes sockets in one thread, while so many others are open.
+fn open(beside: usize) -> io::Result<()> {
+    let now = portolan::Instant::ZERO;
+    let mut stack = Stack::new(Config::default(), [1; 32], now);
+    for _ in 0..beside {
+        stack.socket(Domain::V4, SocketKind::Datagram)?;
+    }
+    for (name, domain, kind) in [
+        ("TCP", Domain::V4, SocketKind::Stream),
+        ("UDP", Domain::V4, SocketKind::Datagram),
+        ("Unix stream", Domain::Unix, SocketKind::Stream),
+    ] {
+        let count = OPENED / divisor();
+        let start = Instant::now();
+        for _ in 0..count {
+            let d = stack.socket(domain, kind)?;
+            stack.close(now, d)?;
+        }
+        println!("open: {name} beside {beside}: {:.0?} each", start.elapsed() / count);
+    }
+    Ok(())
+}
+
 fn round_trips(server: &Runtime, client: &Runtime) -> io::Result<()> {
     let (far, mut near) = connection(server, client)?;
     std::thread::spawn(move || io::copy(&mut &far, &mut &far));
     near.set_nodelay(true)?;
     let mut slowest = Duration::ZERO;
     let start = Instant::now();
-    for _ in 0..ROUND_TRIPS {
+    let count = ROUND_TRIPS / divisor();
+    for _ in 0..count {
         let sent_at = Instant::now();
         near.write_all(&[1])?;
         near.read_exact(&mut [0])?;
         slowest = slowest.max(sent_at.elapsed());
     }
-    let each = start.elapsed() / ROUND_TRIPS;
+    let each = start.elapsed() / count;
     println!("round trips: {each:.2?} each, the slowest {slowest:.2?}");
     Ok(())
 }

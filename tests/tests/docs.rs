@@ -82,6 +82,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "cargo test --quiet --workspace --bench instructions",
     ),
     (
+        "cargo bench -p portolan-runtime -- unix open",
+        "tests/run",
+        "cargo test --quiet --workspace --bench throughput",
+    ),
+    (
         "cargo bench -p portolan-tap --bench paths",
         "tests/run",
         "cargo test --quiet --workspace --bench paths",
