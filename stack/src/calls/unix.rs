@@ -92,7 +92,8 @@ calls! {
     }
 
     /// The credentials of the peer when it called `connect` or `listen`, or made the pair
-    /// (SO_PEERCRED); `None` if the socket was never connected.
+    /// (SO_PEERCRED); of a listener, those of the owner who called `listen`. `None` if the socket
+    /// was never connected.
     pub fn peer_credentials(&self, d: Descriptor) -> Result<Option<Credentials>> {
         let (stack, caller) = self.caller();
         stack.sockets.common.socket(caller, d)?.1.peer_credentials()

@@ -7,7 +7,10 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::ptr;
 
-use portolan::{Config, CongestionControl, Descriptor, Domain, Error, Instant, SocketKind, Stack};
+use portolan::{
+    Config, CongestionControl, Credentials, Descriptor, Domain, Error, Instant, OwnerId, SocketKind, Stack,
+    UnixAddr,
+};
 
 use super::{Answer, Call, Place, State};
 use crate::by_family;
@@ -54,6 +57,35 @@ impl Kernel {
         }
         Ok(kernel)
     }
+
+    /// A socket of the Unix domain; a connected one is one of a pair.
+    fn open_unix(&mut self, kind: SocketKind, state: State) -> io::Result<libc::c_int> {
+        let kind = match kind {
+            SocketKind::Stream => libc::SOCK_STREAM,
+            SocketKind::Datagram => libc::SOCK_DGRAM,
+            _ => libc::SOCK_SEQPACKET,
+        } | libc::SOCK_CLOEXEC;
+        if matches!(state, State::Connected | State::Accepted) {
+            let mut pair = [0; 2];
+            // SAFETY: there is room for two descriptors.
+            checked(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, pair.as_mut_ptr()) })?;
+            // SAFETY: the descriptor is new, and nobody else closes it.
+            self.others.push((pair[0], unsafe { OwnedFd::from_raw_fd(pair[1]) }));
+            return Ok(pair[0]);
+        }
+        // SAFETY: a call without pointers.
+        let socket = checked(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
+        if state != State::New {
+            let family = (libc::AF_UNIX as libc::sa_family_t).to_ne_bytes();
+            // SAFETY: the address is as long as the length says. Without a name the kernel chooses one.
+            checked(unsafe { libc::bind(socket, family.as_ptr().cast(), family.len() as libc::socklen_t) })?;
+        }
+        if state == State::Listening {
+            // SAFETY: a call without pointers.
+            checked(unsafe { libc::listen(socket, 8) })?;
+        }
+        Ok(socket)
+    }
 }
 
 impl Sockets for Kernel {
@@ -61,6 +93,9 @@ impl Sockets for Kernel {
 
     fn open(&mut self, place: &Place) -> io::Result<libc::c_int> {
         let Place { domain, kind, state, .. } = *place;
+        if domain == Domain::Unix {
+            return self.open_unix(kind, state);
+        }
         let family = by_family(domain, libc::AF_INET, libc::AF_INET6);
         let (kind, protocol) = match kind {
             SocketKind::Stream => (libc::SOCK_STREAM, 0),
@@ -212,16 +247,34 @@ pub(super) struct Portolan {
 
 impl Portolan {
     pub(super) fn new() -> Portolan {
-        let mut portolan = Portolan {
-            stack: Stack::new(Config::default(), [7; 32], NOW),
-            others: Vec::new(),
-            listeners: [None; 2],
-        };
+        let mut stack = Stack::new(Config::default(), [7; 32], NOW);
+        // SAFETY: calls without pointers.
+        let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
+        let credentials = Credentials { pid: std::process::id(), uid, gid };
+        stack.set_credentials(OwnerId::FIRST, credentials).expect("the first owner is there");
+        let mut portolan = Portolan { stack, others: Vec::new(), listeners: [None; 2] };
         for (at, domain) in [Domain::V4, Domain::V6].into_iter().enumerate() {
             let place = Place { domain, kind: SocketKind::Stream, state: State::Listening, option: (0, 0) };
             portolan.listeners[at] = portolan.open(&place).ok();
         }
         portolan
+    }
+
+    /// A socket of the Unix domain; a connected one is one of a pair.
+    fn open_unix(&mut self, kind: SocketKind, state: State) -> Result<Descriptor, Error> {
+        if matches!(state, State::Connected | State::Accepted) {
+            let [own, other] = self.stack.socket_pair(Domain::Unix, kind)?;
+            self.others.push((own, other));
+            return Ok(own);
+        }
+        let socket = self.stack.socket(Domain::Unix, kind)?;
+        if state != State::New {
+            self.stack.bind(socket, UnixAddr::UNNAMED)?;
+        }
+        if state == State::Listening {
+            self.stack.listen(socket, 8)?;
+        }
+        Ok(socket)
     }
 
     fn connect(&mut self, socket: Descriptor, place: &Place) -> Result<Descriptor, Error> {
@@ -253,6 +306,9 @@ impl Sockets for Portolan {
     type Socket = Descriptor;
 
     fn open(&mut self, place: &Place) -> io::Result<Descriptor> {
+        if place.domain == Domain::Unix {
+            return Ok(self.open_unix(place.kind, place.state)?);
+        }
         let socket = self.stack.socket(place.domain, place.kind)?;
         let any_port = loopback(place.domain, 0);
         match place.state {

@@ -181,7 +181,17 @@ pub fn compare() -> io::Result<Report> {
 
 /// The kinds of sockets in their states.
 fn sockets() -> impl Iterator<Item = (Domain, SocketKind, State)> {
-    [Domain::V4, Domain::V6].into_iter().flat_map(|domain| {
+    let of_unix =
+        [SocketKind::Stream, SocketKind::Datagram, SocketKind::SeqPacket].into_iter().flat_map(|kind| {
+            let has = move |state: &State| match state {
+                State::Listening => kind != SocketKind::Datagram,
+                // `hosts` makes a pair.
+                State::Accepted => false,
+                _ => true,
+            };
+            STATES.into_iter().filter(has).map(move |state| (Domain::Unix, kind, state))
+        });
+    let of_ip = [Domain::V4, Domain::V6].into_iter().flat_map(|domain| {
         let raw = SocketKind::Raw(by_family(domain, 1, 58));
         [SocketKind::Stream, SocketKind::Datagram, SocketKind::Echo, raw].into_iter().flat_map(move |kind| {
             let has = move |state: &State| {
@@ -189,7 +199,8 @@ fn sockets() -> impl Iterator<Item = (Domain, SocketKind, State)> {
             };
             STATES.into_iter().filter(has).map(move |state| (domain, kind, state))
         })
-    })
+    });
+    of_ip.chain(of_unix)
 }
 
 /// Values of each length, and after each the option is read with buffers of each length.

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::id::SocketId;
 use crate::network::Network;
-use crate::socket::common::Env;
+use crate::socket::common::{Common, Env};
 use crate::socket::options::{ControlData, SocketOption, SocketOptions};
 use crate::socket::protocol::ProtocolCalls;
 use crate::socket::record::{Protocol, Socket};
@@ -103,6 +103,7 @@ pub(super) struct OptionTarget<'a> {
     pub(super) config: &'a Config,
     pub(super) now: Instant,
     pub(super) network: &'a Network,
+    pub(super) common: &'a Common,
 }
 
 /// The part of a TCP socket's state on which options depend.
@@ -119,7 +120,8 @@ impl<'a> OptionTarget<'a> {
     /// EBADF.
     pub(super) fn new(env: &'a Env<'_>, id: SocketId) -> Result<OptionTarget<'a>> {
         let socket = env.common.record(id)?;
-        Ok(OptionTarget { id, socket, config: env.ctx.config, now: env.ctx.now, network: env.network })
+        let (config, now) = (env.ctx.config, env.ctx.now);
+        Ok(OptionTarget { id, socket, config, now, network: env.network, common: env.common })
     }
 
     /// The options, as [`Stack::options`](crate::Stack::options) returns them.

@@ -9,6 +9,7 @@ use super::row::{
 };
 use crate::error::{Error, Result};
 use crate::id::SocketId;
+use crate::socket::address::UnixAddr;
 use crate::socket::common::Env;
 use crate::socket::credentials::Credentials;
 use crate::socket::kind::{Domain, SocketKind};
@@ -343,9 +344,15 @@ fn timeval(time: Option<Duration>) -> Vec<u8> {
     words(&[time.as_secs().cast_signed(), time.subsec_micros().into()])
 }
 
-/// The address of the peer as `struct sockaddr_in` or `sockaddr_in6`. EINVAL for a larger buffer.
+/// The address of the peer as `struct sockaddr_in`, `sockaddr_in6` or `sockaddr_un`. EINVAL for a
+/// larger buffer.
 fn peer_name(target: &OptionTarget<'_>, len: usize) -> Result<Vec<u8>> {
     use core::net::SocketAddr;
+    if target.socket.domain == Domain::Unix {
+        let name = target.common.peer_name(target.id)?;
+        let bytes = name.unix().map_or_else(Vec::new, unix_name);
+        return if len > bytes.len() { Err(Error::InvalidArgument) } else { Ok(bytes) };
+    }
     let peer = target.socket.peer_addr()?;
     let port = peer.port().to_be_bytes();
     let bytes: Vec<u8> = match peer {
@@ -360,6 +367,16 @@ fn peer_name(target: &OptionTarget<'_>, len: usize) -> Result<Vec<u8>> {
         .concat(),
     };
     if len > bytes.len() { Err(Error::InvalidArgument) } else { Ok(bytes) }
+}
+
+/// `struct sockaddr_un`: a path ends with a NUL, and an abstract name begins with one.
+fn unix_name(name: &UnixAddr) -> Vec<u8> {
+    let family = AF_UNIX.to_ne_bytes();
+    match (name.as_path(), name.as_abstract_name()) {
+        (Some(path), _) => [&family[..], path, &[0]].concat(),
+        (None, Some(name)) => [&family[..], &[0], name].concat(),
+        (None, None) => family.to_vec(),
+    }
 }
 
 /// A rate as 4 or 8 bytes. All ones is no limit.

@@ -58,7 +58,7 @@ impl UnixSockets {
             return Err(Error::InvalidArgument);
         }
         unix.stage = UnixStage::Listening { backlog };
-        unix.credentials = credentials;
+        unix.peer_credentials = Some(credentials);
         let has_room = unix.pending.len() <= backlog;
         if has_room {
             self.wake_stalled(env, id);
@@ -107,7 +107,7 @@ impl UnixSockets {
             passes_credentials: listener.passes_credentials,
             ..UnixSocket::new(kind, self.max_datagrams)
         };
-        let (listener_name, listener_credentials) = (listener.name.clone(), listener.credentials);
+        let (listener_name, listener_credentials) = (listener.name.clone(), listener.peer_credentials);
         let (domain, options) = (socket.domain, socket.options.clone());
         let mut socket = Socket::new(domain, kind, options, Protocol::Unix(accepted.into()));
         socket.holders = Holders::AcceptQueue;
@@ -121,7 +121,7 @@ impl UnixSockets {
         unix.stage = UnixStage::Connected;
         unix.peer = Some(accepted);
         unix.peer_name = listener_name;
-        unix.peer_credentials = Some(listener_credentials);
+        unix.peer_credentials = listener_credentials;
         env.common.note_readiness(id, Wakeup::NONE);
         env.common.record_mut(listener_id)?.unix_mut()?.pending.push_back(accepted);
         env.common.settle(listener_id, Wakeup::ARRIVAL);

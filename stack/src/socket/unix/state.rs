@@ -55,9 +55,7 @@ pub(crate) struct UnixSocket {
     pub(super) error: Option<Error>,
     pub(super) is_read_shut: bool,
     pub(super) is_write_shut: bool,
-    /// Those of the owner who called `listen`, for the sockets that connect.
-    pub(super) credentials: Credentials,
-    /// SO_PEERCRED.
+    /// SO_PEERCRED; of a listener those of the owner who called `listen`.
     pub(in crate::socket) peer_credentials: Option<Credentials>,
     /// SO_PASSCRED.
     pub(in crate::socket) passes_credentials: bool,
@@ -124,7 +122,6 @@ impl UnixSocket {
             error: None,
             is_read_shut: false,
             is_write_shut: false,
-            credentials: Credentials::default(),
             peer_credentials: None,
             passes_credentials: false,
             in_flight: 0,
