@@ -19,6 +19,7 @@
 
 pub mod bpf;
 pub mod call_matrix;
+pub mod call_table;
 mod check;
 pub mod crowd;
 pub mod datagrams;

@@ -43,7 +43,7 @@ pub(crate) fn open_on(interface: &str, kind: SocketType, ethertype: u16) -> io::
 pub(crate) struct LinkAddress(pub(crate) libc::sockaddr_ll);
 
 impl LinkAddress {
-    fn of_interface(index: u32, ethertype: u16) -> LinkAddress {
+    pub(crate) fn of_interface(index: u32, ethertype: u16) -> LinkAddress {
         LinkAddress(libc::sockaddr_ll {
             sll_family: libc::AF_PACKET as libc::c_ushort,
             sll_protocol: ethertype.to_be(),

@@ -413,8 +413,11 @@ impl Socket {
         }
     }
 
-    /// The address of the peer. ENOTCONN if there is none.
+    /// The address of the peer. ENOTCONN if there is none, EOPNOTSUPP for a packet socket.
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
+        if matches!(self.protocol, Protocol::Packets(_)) {
+            return Err(Error::NotSupported);
+        }
         Ok(self.present(self.peer_flow()?.remote_addr()))
     }
 

@@ -18,7 +18,9 @@ use crate::RawPeer;
 use crate::by_family;
 
 pub use linux::{KernelSetting, LinuxHost, is_judge, kernel_settings_of, kernel_version};
-pub(crate) use linux::{linux_readiness, set_delayed_ack, set_option_bytes};
+pub(crate) use linux::{
+    SIOCATMARK, SIOCOUTQNSD, ask, disconnect, errno_name, linux_readiness, set_delayed_ack, set_option_bytes,
+};
 
 /// The result of a call, or the name of its error: `EAGAIN`.
 pub type CallResult<T> = Result<T, &'static str>;

@@ -156,6 +156,16 @@ impl ProtocolCalls for RawSockets {
         env.send_packet(&flow, fields, packet, frame)
     }
 
+    /// Dissolves the association and, as on Linux, the binding to an address and a device. There the
+    /// socket never receives again (`__udp_disconnect` takes it out of the table); here it does.
+    fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        let socket = env.common.record_mut(id)?;
+        socket.datagrams_mut()?.connected = None;
+        let (addr, port) = (socket.any_addr(false), u16::from(protocol_of(socket.kind)));
+        socket.set_bound(Bound { addr, port, scope: 0, names_port: true });
+        env.common.set_device(&env.ctx, id, None)
+    }
+
     /// Closes the socket. It receives no more; the record stays until its queue is sent.
     fn close(&mut self, env: &mut Env<'_>, id: SocketId) {
         if let Ok(socket) = env.common.record(id) {

@@ -551,3 +551,20 @@ proptest! {
         while recv(&mut stack, icmp).is_ok() {}
     }
 }
+
+#[test]
+fn a_socket_that_is_disconnected_hears_everybody_again() {
+    for domain in [Domain::V4, Domain::V6] {
+        let (mut stack, d) = with_socket(domain, 200);
+        stack.bind(d, addr(domain, 1, 0)).unwrap();
+        stack.connect(NOW, d, addr(domain, 2, 0)).unwrap();
+        receive(&mut stack, packet(domain, 3, 1).raw(200, b"another"));
+        assert_eq!(recv(&mut stack, d), Err(Error::WouldBlock));
+        stack.disconnect(NOW, d).unwrap();
+        assert_eq!(stack.peer_addr(d), Err(Error::NotConnected));
+        assert!(stack.local_addr(d).unwrap().ip().is_unspecified());
+        receive(&mut stack, packet(domain, 3, 1).raw(200, b"another"));
+        assert!(recv(&mut stack, d).unwrap().ends_with(b"another"));
+        assert_eq!(stack.send(NOW, d, b"x"), Err(Error::DestinationRequired));
+    }
+}

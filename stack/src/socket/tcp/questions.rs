@@ -4,6 +4,7 @@ use super::params::header_bytes;
 use super::stream::TcpSocket;
 use crate::config::Config;
 use crate::error::{CloseReason, Error, Result};
+use crate::socket::kind::SocketKind;
 use crate::socket::options::SocketOptions;
 use crate::socket::record::{Protocol, Socket};
 use crate::tcp::{State, TcpInfo};
@@ -41,11 +42,12 @@ pub(crate) fn complete_options(socket: &Socket, options: &mut SocketOptions) {
     }
 }
 
-/// SIOCATMARK. EOPNOTSUPP for datagrams of IP.
+/// SIOCATMARK. EOPNOTSUPP unless it is a stream.
 pub(crate) fn is_at_mark(socket: &Socket) -> Result<bool> {
     match &socket.protocol {
         Protocol::Tcp(TcpSocket::Stream(stream)) => Ok(stream.connection.is_at_mark()),
-        Protocol::Tcp(_) | Protocol::Unix(_) => Ok(false),
+        Protocol::Tcp(_) => Ok(false),
+        Protocol::Unix(_) if socket.kind == SocketKind::Stream => Ok(false),
         _ => Err(Error::NotSupported),
     }
 }

@@ -12,8 +12,8 @@ use rustix::io::Errno;
 use super::sockets::{errno_name, get_bytes, is_v6, last_error, set_bytes};
 use crate::host::{Control, Message, error_text};
 
-pub(super) const SIOCATMARK: u64 = 0x8905;
-pub(super) const SIOCOUTQNSD: u64 = 0x894b;
+pub(crate) const SIOCATMARK: u64 = 0x8905;
+pub(crate) const SIOCOUTQNSD: u64 = 0x894b;
 
 /// `SO_EE_ORIGIN_LOCAL`, `SO_EE_ORIGIN_ICMP`, `SO_EE_ORIGIN_ICMP6`.
 const ORIGINS: [&str; 4] = ["none", "local", "icmp", "icmp6"];
@@ -32,7 +32,7 @@ pub(super) fn ask_for_control(socket: RawFd, domain: Domain) -> rustix::io::Resu
     }
 }
 
-pub(super) fn disconnect(socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
+pub(crate) fn disconnect(socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
     // SAFETY: a `sockaddr` may be all zeros, which is AF_UNSPEC.
     let unspecified: libc::sockaddr = unsafe { mem::zeroed() };
     let len = mem::size_of::<libc::sockaddr>() as libc::socklen_t;
@@ -42,7 +42,7 @@ pub(super) fn disconnect(socket: BorrowedFd<'_>) -> rustix::io::Result<()> {
 }
 
 /// A number that this request returns.
-pub(super) fn ask(socket: BorrowedFd<'_>, request: u64) -> rustix::io::Result<usize> {
+pub(crate) fn ask(socket: BorrowedFd<'_>, request: u64) -> rustix::io::Result<usize> {
     let mut value: libc::c_int = 0;
     // SAFETY: the requests of this file write one int, and the pointer is to one.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), request, &raw mut value) };

@@ -26,8 +26,9 @@ use crate::by_family;
 use crate::host::packet;
 
 pub(crate) use look::readiness as linux_readiness;
+pub(crate) use messages::{SIOCATMARK, SIOCOUTQNSD, ask, disconnect};
 pub use settings::{KernelSetting, kernel_settings_of};
-pub(crate) use sockets::{set_bytes as set_option_bytes, set_delayed_ack};
+pub(crate) use sockets::{errno_name, set_bytes as set_option_bytes, set_delayed_ack};
 
 const DEVICE: &str = "tun0";
 const MTU: usize = 1500;

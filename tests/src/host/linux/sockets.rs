@@ -361,7 +361,7 @@ fn named<T>(result: rustix::io::Result<T>) -> CallResult<T> {
 }
 
 /// The name of an error.
-pub(super) fn errno_name(error: Errno) -> &'static str {
+pub(crate) fn errno_name(error: Errno) -> &'static str {
     match error {
         Errno::AGAIN => "EAGAIN",
         Errno::INPROGRESS => "EINPROGRESS",
@@ -395,6 +395,12 @@ pub(super) fn errno_name(error: Errno) -> &'static str {
         Errno::MFILE => "EMFILE",
         Errno::NOTTY => "ENOTTY",
         Errno::PROTONOSUPPORT => "EPROTONOSUPPORT",
+        Errno::PROTOTYPE => "EPROTOTYPE",
+        Errno::SOCKTNOSUPPORT => "ESOCKTNOSUPPORT",
+        Errno::NODEV => "ENODEV",
+        Errno::NXIO => "ENXIO",
+        Errno::NFILE => "ENFILE",
+        Errno::TOOMANYREFS => "ETOOMANYREFS",
         Errno::REMOTEIO => "EREMOTEIO",
         _ => "another error",
     }
