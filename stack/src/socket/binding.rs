@@ -17,7 +17,7 @@ impl Socket {
     /// The binding that a call gives a socket which its program has not bound.
     pub(super) fn default_binding(&self, takes_v4: bool) -> Bound {
         let scope = self.options.device.map_or(0, scope_id);
-        Bound { addr: self.any_addr(takes_v4), port: 0, scope, names_port: false }
+        Bound { scope, ..Bound::any(self.any_addr(takes_v4)) }
     }
 
     /// Whether it is bound to a port: a socket with IP_BIND_ADDRESS_NO_PORT may be bound to an
@@ -112,7 +112,8 @@ impl Common {
         {
             return Err(Error::AddressNotAvailable);
         }
-        Ok(Bound { addr, port: endpoint.port, scope, names_port: endpoint.port != 0 })
+        let (names_port, names_addr) = (endpoint.port != 0, matches!(addr, BoundAddr::One(_)));
+        Ok(Bound { addr, port: endpoint.port, scope, names_port, names_addr })
     }
 }
 

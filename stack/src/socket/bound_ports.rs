@@ -4,11 +4,13 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::binding::{Groups, bind_port};
 use super::common::Env;
+use super::datagram_calls::Sources;
 use super::groups::GroupChange;
+use super::kind::Domain;
 use super::message::SendMeta;
 use super::options::SocketOption;
 use super::record::Socket;
-use super::scope::{Bound, loopback_if_unspecified, present};
+use super::scope::{Bound, is_link_local, present};
 use super::takers::{Keys, Takers, keys};
 use crate::config::Config;
 use crate::demux::{BoundAddr, BoundTable, FourTuple};
@@ -126,24 +128,59 @@ impl BoundPorts {
         self.bound.remove(bound.key(), id);
     }
 
-    /// The socket has no peer any more. As on Linux it keeps a port that its program has named, and
-    /// gives any other back. `was_hidden`: its binding was taken out of the look-up.
+    /// The socket has no peer any more. As on Linux it keeps the address and the port that its
+    /// program has named, and gives others back. `was_hidden`: its binding was taken out of the
+    /// look-up.
     pub(super) fn on_disconnect(&mut self, env: &mut Env<'_>, id: SocketId, was_hidden: bool) -> Result<()> {
         let socket = env.common.record_mut(id)?;
         let reuse_port = socket.options.reuse_port;
         match socket.bound() {
             Some(bound) if !bound.names_port => {
-                socket.take_bound();
+                socket.give_port_back(bound);
                 if was_hidden {
                     self.ports.unbind(bound.port, id);
                 } else {
                     self.release(id, bound);
                 }
             }
-            Some(bound) if was_hidden => self.bound.insert(bound.key(), id, reuse_port),
+            Some(bound) if was_hidden => {
+                let any = socket.default_binding(self.rules.is_dual_stack);
+                let Bound { addr, scope, .. } = if bound.names_addr { bound } else { any };
+                let bound = Bound { addr, scope, ..bound };
+                socket.set_bound(bound);
+                self.bound.insert(bound.key(), id, reuse_port);
+                self.ports.change(bound.port, id, |binding| binding.addr = addr);
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    /// The socket is connected with these addresses. As on Linux it is bound to its local one from
+    /// then on, until it is disconnected, unless it was bound to one before.
+    pub(super) fn on_connect(&mut self, socket: &mut Socket, id: SocketId, bound: Bound, flow: &FourTuple) {
+        self.hide(id, bound);
+        if !matches!(bound.addr, BoundAddr::One(_)) {
+            let addr = BoundAddr::One(flow.local.addr);
+            let scope = if is_link_local(flow.local.addr) { flow.scope } else { bound.scope };
+            socket.set_bound(Bound { addr, scope, ..bound });
+            self.ports.change(bound.port, id, |binding| binding.addr = addr);
+        }
+    }
+
+    /// Gives the socket a port, if it has none. EADDRINUSE if all are taken; on Linux it is EAGAIN,
+    /// for which a blocking call would wait.
+    #[inline]
+    pub(super) fn bind_if_necessary(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        if env.common.record(id)?.has_port() { Ok(()) } else { self.bind_to_any(env, id) }
+    }
+
+    #[cold]
+    fn bind_to_any(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        let socket = env.common.record(id)?;
+        let kept = socket.bound().map(|bound| bound.on_device(socket.options.device));
+        let wanted = kept.unwrap_or_else(|| socket.default_binding(self.rules.is_dual_stack));
+        self.bind_to(env, id, wanted)
     }
 
     pub(super) fn release(&mut self, id: SocketId, bound: Bound) {
@@ -187,6 +224,10 @@ impl BoundPorts {
         }
         let flow = match (meta.peer, connected) {
             (None, None) => return Err(Error::DestinationRequired),
+            // As on Linux, where an IPv6 socket hands IPv4 datagrams on with an address.
+            (None, Some(connected)) if connected.remote.port == 0 && is_mapped(env, id, &connected) => {
+                return Err(Error::InvalidArgument);
+            }
             (None, Some(connected)) if meta.names_way() => {
                 let FourTuple { remote, scope, .. } = connected;
                 let socket = env.common.record(id)?;
@@ -199,30 +240,28 @@ impl BoundPorts {
         Ok(flow)
     }
 
-    /// The addresses of a datagram to `to`. Binds the socket if necessary.
+    /// The addresses of a datagram to `to` from a socket that has a port.
     pub(super) fn flow_to(
-        &mut self,
-        env: &mut Env<'_>,
+        &self,
+        env: &Env<'_>,
         id: SocketId,
         to: SocketAddr,
         connected: Option<FourTuple>,
         meta: &SendMeta,
     ) -> Result<FourTuple> {
-        let mut socket = env.common.record(id)?;
-        let is_dual_stack = self.rules.is_dual_stack && !socket.options.ip.v6_only;
+        let socket = env.common.record(id)?;
+        let is_dual_stack = self.rules.is_dual_stack && !socket.is_v6_only();
         // As on Linux such a socket takes IPv4 addresses as they are, too.
         let to = if is_dual_stack { present(socket.domain, to) } else { to };
         let (mut remote, scope) = socket.accept_addr(to)?;
         if !self.rules.peers_have_ports {
             remote.port = 0;
-        } else if remote.port == 0 {
+        } else if remote.port == 0 && meta.peer.is_some() {
+            // A socket can be connected to port 0.
             return Err(Error::InvalidArgument);
         }
-        remote.addr = loopback_if_unspecified(remote.addr);
-        if !socket.has_port() {
-            let bound = socket.bound().unwrap_or_else(|| socket.default_binding(self.rules.is_dual_stack));
-            self.bind_to(env, id, bound)?;
-            socket = env.common.record(id)?;
+        if remote.addr.is_unspecified() {
+            remote.addr = Sources::of(socket, env.network, connected).resolve(remote.addr);
         }
         socket.flow_to(env.network, remote, scope, connected, meta)
     }
@@ -251,10 +290,16 @@ impl BoundPorts {
         let moved = bound.on_device(socket.options.device);
         socket.set_bound(moved);
         self.ports.change(bound.port, id, |binding| binding.device = moved.scope);
-        if !is_hidden {
+        if !is_hidden && bound.port != 0 {
             self.bound.remove(bound.key(), id);
             self.bound.insert(moved.key(), id, socket.options.reuse_port);
         }
         Ok(())
     }
+}
+
+/// Whether the datagrams of an IPv6 socket go to an IPv4 address.
+fn is_mapped(env: &Env<'_>, id: SocketId, flow: &FourTuple) -> bool {
+    let is_v6 = env.common.record(id).is_ok_and(|socket| socket.domain == Domain::V6);
+    is_v6 && flow.remote.addr.is_ipv4()
 }

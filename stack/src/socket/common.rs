@@ -395,7 +395,7 @@ impl Common {
     /// Sets an option of the record. The socket's kind applies its effects.
     pub(super) fn set_option(&mut self, ctx: &Ctx<'_>, id: SocketId, option: SocketOption) -> Result<()> {
         let socket = self.record_mut(id)?;
-        let is_bound = socket.bound().is_some() || socket.protocol.state().flow().is_some();
+        let is_bound = socket.has_port() || socket.protocol.state().flow().is_some();
         if is_bound && matches!(option, SocketOption::V6Only(_)) {
             return Err(Error::InvalidArgument);
         }

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bytes::Bytes;
 
@@ -313,38 +313,6 @@ impl Common {
         Ok(())
     }
 
-    /// Adds data to the datagram that calls with MSG_MORE have begun, or begins one. EMSGSIZE,
-    /// which discards all of it, and ENOBUFS.
-    #[cold]
-    pub(super) fn add_to_corked(
-        &mut self,
-        id: SocketId,
-        begun: Option<CorkedDatagram>,
-        data: &[u8],
-    ) -> Result<usize> {
-        let Common { account, records, .. } = self;
-        let socket = records.get_mut(id).ok_or(Error::BadDescriptor)?;
-        let buffer = socket.options.send_buffer.max(MIN_QUEUE);
-        let datagrams = socket.datagrams_mut()?;
-        if data.len() + OVERHEAD_BYTES > account.room_for_datagram(datagrams.rare_bytes()) {
-            return Err(Error::NoBufferSpace);
-        }
-        if let Some(begun) = begun {
-            datagrams.corked = Some(Box::new(begun));
-        }
-        let corked = datagrams.corked.as_mut().ok_or(Error::InvalidArgument)?;
-        let limit = if corked.flow.remote.addr.is_ipv4() { 65_535 - 20 } else { 65_535 };
-        let is_too_long = corked.data.len() + data.len() + crate::udp::HEADER_LEN > limit
-            || corked.data.len() + data.len() + OVERHEAD_BYTES > buffer;
-        if is_too_long {
-            datagrams.corked = None;
-        } else {
-            corked.data.extend_from_slice(data);
-        }
-        self.settle(id, Wakeup::NONE);
-        if is_too_long { Err(Error::MessageTooLong) } else { Ok(data.len()) }
-    }
-
     /// Sends the datagram that calls with MSG_MORE have begun, if there is one. If there is no room
     /// for it, it stays. EAGAIN, ENOBUFS.
     #[cold]
@@ -393,17 +361,7 @@ impl Common {
         let socket = self.record(id)?;
         let (mut remote, scope) = socket.accept_addr(to)?;
         remote.port = 0;
-        if remote.addr.is_unspecified() {
-            // As on Linux, 0.0.0.0 stands for the socket's own address if it has one.
-            let own = match (connected, socket.bound()) {
-                (Some(connected), _) => Some(connected.local.addr),
-                (None, Some(Bound { addr: BoundAddr::One(addr), .. })) => Some(addr),
-                _ => None,
-            };
-            let is_host = |addr: &IpAddr| !addr.is_multicast() && !network.is_broadcast(*addr);
-            let own = own.filter(|addr| addr.is_ipv4() && is_host(addr));
-            remote.addr = own.unwrap_or(loopback_if_unspecified(remote.addr));
-        }
+        remote.addr = Sources::of(socket, network, connected).resolve(remote.addr);
         socket.flow_to(network, remote, scope, connected, meta)
     }
 }
@@ -423,6 +381,9 @@ impl Socket {
     ) -> Result<FourTuple> {
         let bound = self.bound().ok_or(Error::InvalidArgument)?;
         let fixed = match (connected, bound.addr) {
+            _ if self.domain == Domain::V6 => {
+                self.source_to(network, remote.addr, named_scope, connected, meta)?
+            }
             (Some(connected), _) => Some(connected.local.addr),
             (None, BoundAddr::One(addr)) if !addr.is_multicast() && !network.is_broadcast(addr) => Some(addr),
             _ => None,
@@ -437,6 +398,24 @@ impl Socket {
         self.flow_by_route(network, remote, named_scope, fixed)
     }
 
+    /// The source of a datagram of an IPv6 socket to `remote`, if it is fixed. EAFNOSUPPORT.
+    fn source_to(
+        &self,
+        network: &Network,
+        remote: IpAddr,
+        named_scope: u16,
+        connected: Option<FourTuple>,
+        meta: &SendMeta,
+    ) -> Result<Option<IpAddr>> {
+        if meta.names_way() {
+            let bound = Sources::of(self, network, None).first();
+            return Ok(connected.map(|flow| flow.local.addr).or(bound));
+        }
+        let sources = Sources::of(self, network, connected);
+        check_family(network, sources, remote, named_scope)?;
+        Ok(sources.to(remote))
+    }
+
     /// The addresses of a datagram whose way only its destination and its source determine.
     #[inline(always)]
     fn flow_by_route(
@@ -447,11 +426,6 @@ impl Socket {
         fixed: Option<IpAddr>,
     ) -> Result<FourTuple> {
         let bound = self.bound().ok_or(Error::InvalidArgument)?;
-        if let BoundAddr::One(addr) = bound.addr
-            && addr.is_ipv4() != remote.addr.is_ipv4()
-        {
-            return Err(Error::NetworkUnreachable);
-        }
         let local = match fixed {
             Some(addr) if addr.is_ipv4() == remote.addr.is_ipv4() => addr,
             _ => network.source_for(remote.addr, iface_of(named_scope))?,
@@ -494,6 +468,7 @@ impl Socket {
         // As on Linux, only the source of an IPv6 packet can be named instead of the address that
         // the socket is bound to.
         if let BoundAddr::One(addr) = bound.addr
+            && bound.names_addr
             && !is_of_family(&addr)
             && (addr.is_ipv6() || meta.source.is_none())
         {
@@ -557,9 +532,66 @@ impl Socket {
     }
 }
 
+/// The source addresses that are fixed for the datagrams of a socket: the one that it is bound to,
+/// unless that is a group, and the one that its last `connect` has used. An IPv6 socket may have one
+/// of each family.
+#[derive(Clone, Copy)]
+pub(super) struct Sources([Option<IpAddr>; 2]);
+
+impl Sources {
+    #[inline]
+    pub(super) fn of(socket: &Socket, network: &Network, connected: Option<FourTuple>) -> Sources {
+        let bound = match socket.bound() {
+            Some(Bound { addr: BoundAddr::One(addr), .. }) => Some(addr),
+            _ => None,
+        };
+        let is_host = |addr: &IpAddr| !addr.is_multicast() && !network.is_broadcast(*addr);
+        Sources([bound.filter(is_host), connected.map(|flow| flow.local.addr)])
+    }
+
+    /// The address that an IPv6 socket shows as its own.
+    fn first(self) -> Option<IpAddr> {
+        self.0[0].or(self.0[1])
+    }
+
+    /// The source of a datagram to `remote`.
+    fn to(self, remote: IpAddr) -> Option<IpAddr> {
+        self.0.into_iter().flatten().find(|source| source.is_ipv4() == remote.is_ipv4())
+    }
+
+    /// The destination that an unspecified address stands for. As on Linux, over IPv4 that is the
+    /// socket's own address if it has one, and `::` is the loopback of the family of the source.
+    pub(super) fn resolve(self, remote: IpAddr) -> IpAddr {
+        match (remote, self.first()) {
+            (IpAddr::V4(v4), _) if v4.is_unspecified() => {
+                let own = self.0.into_iter().flatten().find(IpAddr::is_ipv4);
+                own.unwrap_or(Ipv4Addr::LOCALHOST.into())
+            }
+            (IpAddr::V6(v6), Some(IpAddr::V4(_))) if v6.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            _ => loopback_if_unspecified(remote),
+        }
+    }
+}
+
+/// As on Linux 6.18: EAFNOSUPPORT for an IPv6 datagram from a socket whose first source was an IPv4
+/// address. ENETUNREACH comes first.
+fn check_family(network: &Network, sources: Sources, remote: IpAddr, scope: u16) -> Result<()> {
+    if remote.is_ipv6() && sources.first().is_some_and(|source| source.is_ipv4()) {
+        network.source_for(remote, iface_of(scope))?;
+        return Err(Error::AddressFamilyNotSupported);
+    }
+    Ok(())
+}
+
 /// EMSGSIZE for data that no datagram can hold, wherever it goes.
 pub(super) fn check_longest(len: usize) -> Result<()> {
     if len > usize::from(u16::MAX) { Err(Error::MessageTooLong) } else { Ok(()) }
+}
+
+/// EOPNOTSUPP for MSG_OOB.
+#[inline]
+pub(super) fn check_urgent(flags: SendFlags) -> Result<()> {
+    if flags.contains(SendFlags::OOB) { Err(Error::NotSupported) } else { Ok(()) }
 }
 
 /// A datagram as it goes to the device: its transport header, and data as they are on the wire.
@@ -615,7 +647,8 @@ impl Env<'_> {
         let mode = options.ip.mtu_discover;
         let is_whole = mode != MtuDiscover::Want || (options.ip.dont_fragment && !is_v4);
         if len + header_len > limit || (is_whole && !is_run) {
-            return self.check_fit(id, flow, len + header_len);
+            let dont_fragment = options.ip.dont_fragment;
+            return self.check_fit(id, flow, len + header_len, dont_fragment);
         }
         Ok(())
     }
@@ -623,16 +656,15 @@ impl Env<'_> {
     /// EMSGSIZE for a datagram of `len` bytes, its header included, that is longer than any packet,
     /// or that must not be fragmented and is longer than the MTU.
     #[cold]
-    fn check_fit(&mut self, id: SocketId, flow: &FourTuple, len: usize) -> Result<()> {
-        let ip = &self.common.record(id)?.options.ip;
-        let mode = ip.mtu_discover.for_packets();
+    fn check_fit(&mut self, id: SocketId, flow: &FourTuple, len: usize, dont_fragment: bool) -> Result<()> {
+        let mode = self.common.record(id)?.options.ip.mtu_discover.for_packets();
         let (remote, iface) = (flow.remote.addr, iface_of(flow.scope));
         let mtu = match mode.ignores_path() {
             true => self.network.link_mtu(remote, iface),
             false => self.network.path_mtu(self.ctx.now, remote, iface),
         };
         let (ip_header_len, limit) = if remote.is_ipv4() { (20, 65_535) } else { (40, 65_535 + 40) };
-        let is_whole = mode.refuses() || (ip.dont_fragment && !remote.is_ipv4());
+        let is_whole = mode.refuses() || (dont_fragment && !remote.is_ipv4());
         let limit = if is_whole { mtu } else { limit };
         if ip_header_len + len > limit { Err(self.common.refuse_length(id, flow, mtu)) } else { Ok(()) }
     }
@@ -648,6 +680,65 @@ impl Env<'_> {
             self.network.confirm_reachable(self.ctx.now, remote, iface);
         }
         Ok(())
+    }
+
+    /// The beginning of a datagram to which MSG_MORE or UDP_CORK will add. As on Linux the first
+    /// call determines TOS and IPV6_DONTFRAG, and over IPv6 the hop limit.
+    #[cold]
+    pub(super) fn begin_corked(
+        &mut self,
+        id: SocketId,
+        flow: FourTuple,
+        segment_len: u16,
+        meta: &SendMeta,
+    ) -> Result<CorkedDatagram> {
+        let socket = self.common.record(id)?;
+        let fields = socket.options.ip_fields_to(flow.remote.addr, socket.domain);
+        let of_socket = || fields.ttl.unwrap_or(self.ctx.config.ip.hop_limit);
+        let hop_limit = meta.hop_limit.or_else(|| flow.remote.addr.is_ipv6().then(of_socket));
+        let traffic_class = Some(meta.traffic_class.unwrap_or(fields.tos));
+        let dont_fragment = socket.options.ip.dont_fragment;
+        Ok(CorkedDatagram { flow, data: Vec::new(), segment_len, hop_limit, traffic_class, dont_fragment })
+    }
+
+    /// Adds data to the datagram that calls with MSG_MORE have begun, or begins one. EMSGSIZE,
+    /// which discards all of it, and ENOBUFS.
+    #[cold]
+    pub(super) fn add_to_corked(
+        &mut self,
+        id: SocketId,
+        begun: Option<CorkedDatagram>,
+        data: &[u8],
+    ) -> Result<usize> {
+        let Common { account, records, .. } = &mut *self.common;
+        let socket = records.get_mut(id).ok_or(Error::BadDescriptor)?;
+        let datagrams = socket.datagrams_mut()?;
+        if data.len() + OVERHEAD_BYTES > account.room_for_datagram(datagrams.rare_bytes()) {
+            return Err(Error::NoBufferSpace);
+        }
+        if let Some(begun) = begun {
+            datagrams.corked = Some(Box::new(begun));
+        }
+        let corked = datagrams.corked.as_ref().ok_or(Error::InvalidArgument)?;
+        let (flow, len) = (corked.flow, corked.data.len() + data.len());
+        let is_to_be_cut = corked.segment_len > 0 && len <= usize::from(u16::MAX);
+        let dont_fragment = corked.dont_fragment;
+        let buffer = socket.options.send_buffer.max(MIN_QUEUE);
+        let fits = if len + OVERHEAD_BYTES > buffer {
+            Err(Error::MessageTooLong)
+        } else if is_to_be_cut {
+            Ok(())
+        } else {
+            self.check_fit(id, &flow, len + crate::udp::HEADER_LEN, dont_fragment)
+        };
+        if let Some(corked) = &mut self.common.record_mut(id)?.datagrams_mut()?.corked {
+            corked.data.extend_from_slice(data);
+        }
+        if fits.is_err() {
+            self.common.record_mut(id)?.datagrams_mut()?.corked = None;
+        }
+        self.common.settle(id, Wakeup::NONE);
+        fits.map(|()| data.len())
     }
 
     /// Sends the packet that a socket produced in its turn. Inlined, because a call would move

@@ -47,6 +47,8 @@ pub(super) struct CorkedDatagram {
     pub(super) segment_len: u16,
     pub(super) hop_limit: Option<u8>,
     pub(super) traffic_class: Option<u8>,
+    /// IPV6_DONTFRAG.
+    pub(super) dont_fragment: bool,
 }
 
 /// A received datagram, or a run of them.

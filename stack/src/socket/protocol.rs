@@ -192,13 +192,12 @@ impl SendData<'_> {
         }
     }
 
-    /// The data as one datagram. EOPNOTSUPP for MSG_OOB.
-    pub(super) fn into_datagram(self, flags: SendFlags) -> Result<Bytes> {
+    /// The data as one datagram.
+    pub(super) fn into_datagram(self) -> Bytes {
         match self {
-            _ if flags.contains(SendFlags::OOB) => Err(Error::NotSupported),
-            SendData::Slice(slice) => Ok(Bytes::copy_from_slice(slice)),
-            SendData::Slices(slices) => Ok(slices.concat().into()),
-            SendData::Bytes(bytes) => Ok(bytes),
+            SendData::Slice(slice) => Bytes::copy_from_slice(slice),
+            SendData::Slices(slices) => slices.concat().into(),
+            SendData::Bytes(bytes) => bytes,
         }
     }
 }

@@ -250,6 +250,11 @@ impl Socket {
         self.bound = Some(Box::new(bound));
     }
 
+    /// Takes its port away, and the address unless that was named.
+    pub(super) fn give_port_back(&mut self, bound: Bound) {
+        self.bound = bound.names_addr.then(|| Box::new(Bound { port: 0, ..bound }));
+    }
+
     pub(super) fn take_bound(&mut self) -> Option<Bound> {
         self.bound.take().map(|bound| *bound)
     }
@@ -323,13 +328,20 @@ impl Socket {
         present(self.domain, addr)
     }
 
+    /// Whether an IPv6 socket uses IPv6 only: because of IPV6_V6ONLY or, as on Linux (inet6_bind),
+    /// because it was bound to an IPv6 address.
+    pub(super) fn is_v6_only(&self) -> bool {
+        let is_v6 = |bound: Bound| bound.names_addr && matches!(bound.addr, BoundAddr::One(IpAddr::V6(_)));
+        self.options.ip.v6_only || self.bound().is_some_and(is_v6)
+    }
+
     /// Converts an address from the program to the one on the wire, and its scope. EAFNOSUPPORT for
     /// the other family, ENETUNREACH for IPv4 on a socket that is IPv6 only.
     pub(super) fn accept_addr(&self, addr: SocketAddr) -> Result<(Endpoint, u16)> {
         match (self.domain, addr) {
             (Domain::V4, SocketAddr::V4(v4)) => Ok((Endpoint::new((*v4.ip()).into(), v4.port()), 0)),
             (Domain::V6, SocketAddr::V6(v6)) => match v6.ip().to_ipv4_mapped() {
-                Some(_) if self.options.ip.v6_only => Err(Error::NetworkUnreachable),
+                Some(_) if self.is_v6_only() => Err(Error::NetworkUnreachable),
                 Some(v4) => Ok((Endpoint::new(v4.into(), v6.port()), 0)),
                 None => {
                     let scoped = v6.ip().is_unicast_link_local() || v6.ip().is_multicast();
@@ -413,12 +425,14 @@ impl Socket {
         }
     }
 
-    /// The address of the peer. ENOTCONN if there is none, EOPNOTSUPP for a packet socket.
+    /// The address of the peer. ENOTCONN if there is none, or if it is connected to port 0 as
+    /// datagram sockets can be (Linux's inet_getname). EOPNOTSUPP for a packet socket.
     pub(crate) fn peer_addr(&self) -> Result<SocketAddr> {
         if matches!(self.protocol, Protocol::Packets(_)) {
             return Err(Error::NotSupported);
         }
-        Ok(self.present(self.peer_flow()?.remote_addr()))
+        let addr = self.peer_flow()?.remote_addr();
+        if addr.port() == 0 { Err(Error::NotConnected) } else { Ok(self.present(addr)) }
     }
 
     /// The addresses of both ends. ENOTCONN if there is no peer.
@@ -456,7 +470,7 @@ impl Socket {
             memory_bytes: self.charged_bytes,
             ..SocketInfo::new(self.domain, self.kind, SocketState::Unbound)
         };
-        state.describe(self.bound.is_some(), &mut info);
+        state.describe(self.has_port(), &mut info);
         info
     }
 }

@@ -15,8 +15,17 @@ pub(super) struct Bound {
     /// The scope id of the interface that it is restricted to, by its link-local address or by
     /// SO_BINDTODEVICE; otherwise 0.
     pub(super) scope: u16,
-    /// Whether the program has named the port.
+    /// Whether the program has named the port, and whether it has named an address. Linux's
+    /// SOCK_BINDPORT_LOCK and SOCK_BINDADDR_LOCK: `disconnect` leaves these to the socket.
     pub(super) names_port: bool,
+    pub(super) names_addr: bool,
+}
+
+impl Bound {
+    /// The binding of a socket whose program has named neither address nor port.
+    pub(super) fn any(addr: BoundAddr) -> Bound {
+        Bound { addr, port: 0, scope: 0, names_port: false, names_addr: false }
+    }
 }
 
 impl Bound {

@@ -76,6 +76,9 @@ pub(super) fn keys(socket: &Socket) -> Keys {
     let (Some(bound), Some(datagrams)) = (socket.bound(), socket.protocol.datagrams()) else {
         return Keys::new();
     };
+    if bound.port == 0 {
+        return Keys::new();
+    }
     let families: &[bool] = match bound.addr {
         BoundAddr::One(addr) if addr.is_multicast() => {
             return Keys::from_iter([(TakerKey::Group(addr), bound.port)]);

@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     if let Err(error) = portolan_tap::isolate() {
         return failed(error);
     }
-    sequences.extend(seeds.range().map(generate));
+    sequences.extend(seeds.of("datagrams").into_iter().map(generate));
     let report = match compare(&sequences) {
         Ok(report) => report,
         Err(error) => return failed(error),

@@ -20,6 +20,7 @@ use crate::RawPeer;
 use crate::host::{Host, KernelSetting, LinuxHost};
 
 pub use generate::generate;
+use rules::Case;
 pub use rules::RULES;
 pub use table::table;
 use world::World;
@@ -64,6 +65,31 @@ pub enum Step {
     PeerSends(usize, u16, usize),
     /// The peer answers the last packet with this ICMP message: type, code, MTU or pointer.
     PeerRefuses(u8, u8, u32),
+}
+
+impl Step {
+    /// The socket that it is about.
+    pub fn socket(&self) -> Option<usize> {
+        match *self {
+            Step::Bind(d, ..)
+            | Step::Connect(d, ..)
+            | Step::Disconnect(d)
+            | Step::Send(d, ..)
+            | Step::SendTo(d, ..)
+            | Step::Recv(d, ..)
+            | Step::Unread(d)
+            | Step::OfStreams(d)
+            | Step::PathMtu(d)
+            | Step::TakeError(d)
+            | Step::LocalAddr(d)
+            | Step::PeerAddr(d)
+            | Step::Listen(d)
+            | Step::Set(d, _)
+            | Step::Shutdown(d, _)
+            | Step::PeerSends(d, ..) => Some(d),
+            Step::PeerRefuses(..) => None,
+        }
+    }
 }
 
 /// An address.
@@ -148,6 +174,7 @@ pub fn compare(sequences: &[Sequence]) -> io::Result<Report> {
         sysctl("ipv4/icmp_msgs_per_sec", "1000000"),
         sysctl("ipv4/icmp_msgs_burst", "1000000"),
         sysctl("ipv4/icmp_ratelimit", "0"),
+        sysctl("ipv6/icmp/ratelimit", "0"),
     ];
     for batch in sequences.chunks(BATCH) {
         let linux = play(&mut LinuxHost::new(&settings)?, batch);
@@ -159,7 +186,8 @@ pub fn compare(sequences: &[Sequence]) -> io::Result<Report> {
                 report.same += 1;
                 continue;
             };
-            let rule = RULES.iter().find(|rule| (rule.explains)(sequence, at, &linux[at], &portolan[at]));
+            let case = Case { sequence, at, linux: &linux, portolan: &portolan };
+            let rule = RULES.iter().find(|rule| (rule.explains)(&case));
             match rule {
                 Some(rule) => *report.explained.entry(rule.why).or_default() += 1,
                 None => report.different.push(Difference { sequence: sequence.clone(), at, linux, portolan }),

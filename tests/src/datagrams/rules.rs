@@ -1,6 +1,6 @@
 //! The differences that are meant.
 
-use portolan::{Domain, SendFlags, SocketKind, SocketOption};
+use portolan::{Domain, RecvFlags, SendFlags, SocketKind, SocketOption};
 
 use super::{Place, Sequence, Step};
 
@@ -9,152 +9,236 @@ use super::{Place, Sequence, Step};
 pub struct Rule {
     /// The reason.
     pub why: &'static str,
-    /// Whether it explains this difference: the sequence, the number of the step, the kernel's
-    /// answer, Portolan's.
-    pub explains: fn(&Sequence, usize, &str, &str) -> bool,
+    /// Whether it explains this difference.
+    pub explains: fn(&Case<'_>) -> bool,
 }
 
-/// Whether a step before this one satisfies a condition.
-fn was(sequence: &Sequence, at: usize, is_it: fn(&Step) -> bool) -> bool {
-    sequence.steps[..at].iter().any(is_it)
+/// The first difference of a sequence, as rules look at it.
+#[derive(Debug)]
+pub struct Case<'a> {
+    /// The sequence.
+    pub sequence: &'a Sequence,
+    /// The number of the step.
+    pub at: usize,
+    /// The kernel's answers.
+    pub linux: &'a [String],
+    /// Portolan's answers.
+    pub portolan: &'a [String],
 }
 
-fn is_echo(sequence: &Sequence) -> bool {
-    sequence.sockets[0].0 == SocketKind::Echo
+impl Case<'_> {
+    /// The kernel's answer to the step.
+    fn linux(&self) -> &str {
+        &self.linux[self.at]
+    }
+
+    /// Portolan's answer to the step.
+    fn portolan(&self) -> &str {
+        &self.portolan[self.at]
+    }
+
+    fn step(&self) -> Step {
+        self.sequence.steps[self.at]
+    }
+
+    fn kind(&self) -> SocketKind {
+        self.sequence.sockets[0].0
+    }
+
+    fn domain(&self) -> Domain {
+        self.sequence.sockets[0].1
+    }
+
+    /// The steps before this one that are about the same socket, or about no socket, newest first.
+    fn earlier(&self) -> impl Iterator<Item = Step> + '_ {
+        let socket = self.step().socket();
+        let steps = self.sequence.steps[..self.at].iter().rev().copied();
+        steps.filter(move |step| step.socket().is_none() || socket.is_none() || step.socket() == socket)
+    }
+
+    /// Whether a step before this one, about the same socket, satisfies a condition.
+    fn was(&self, is_it: fn(Step) -> bool) -> bool {
+        self.earlier().any(is_it)
+    }
+
+    /// Whether a step that satisfies `is_it` came after the last one that satisfies `since`.
+    fn was_since(&self, is_it: fn(Step) -> bool, since: fn(Step) -> bool) -> bool {
+        let mut later = self.earlier().take_while(|&step| !since(step));
+        later.any(is_it) && self.was(since)
+    }
+
+    /// Whether the socket may have begun a datagram with MSG_MORE or UDP_CORK before a step that
+    /// satisfies `is_it`.
+    fn had_begun(&self, is_it: fn(Step) -> bool) -> bool {
+        self.was_since(is_it, begins_datagram)
+    }
+
+    /// Whether a step before this one, about any socket, satisfies a condition.
+    fn was_anywhere(&self, is_it: fn(Step) -> bool) -> bool {
+        self.sequence.steps[..self.at].iter().copied().any(is_it)
+    }
+
+    /// Whether a `connect` of the socket has failed.
+    fn had_failed_connect(&self) -> bool {
+        let steps = self.sequence.steps[..self.at].iter().zip(self.portolan);
+        let mut failed = steps.filter(|(step, answer)| connects(**step) && answer.starts_with('E'));
+        failed.any(|(step, _)| self.step().socket().is_none() || step.socket() == self.step().socket())
+    }
+
+    /// Whether the datagrams of the socket go over IPv4.
+    fn is_v4(&self) -> bool {
+        self.domain() == Domain::V4 || self.sequence.is_mapped
+    }
+
+    /// The numbers that both answered.
+    fn numbers(&self) -> Option<(usize, usize)> {
+        let number = |answer: &str| answer.split(';').next()?.parse().ok();
+        Some((number(self.linux())?, number(self.portolan())?))
+    }
+}
+
+fn begins_datagram(step: Step) -> bool {
+    match step {
+        Step::Send(_, _, flags) | Step::SendTo(_, _, _, _, flags) => flags.contains(SendFlags::MORE),
+        Step::Set(_, option) => option == SocketOption::UdpCork(true),
+        _ => false,
+    }
+}
+
+fn is_too_big(step: Step) -> bool {
+    matches!(step, Step::PeerRefuses(3, 4, _))
+}
+
+fn connects(step: Step) -> bool {
+    matches!(step, Step::Connect(..))
+}
+
+fn disconnects(step: Step) -> bool {
+    matches!(step, Step::Disconnect(_))
 }
 
 /// All rules.
 pub const RULES: &[Rule] = &[
     Rule {
-        why: "the peer of an echo socket that was named with port 0 is a peer (ENOTCONN on Linux)",
-        explains: |sequence, at, linux, portolan| {
-            let is_name = matches!(sequence.steps[at], Step::PeerAddr(_));
-            is_echo(sequence) && is_name && linux.starts_with("ENOTCONN") && portolan.contains(" 0;")
-        },
-    },
-    Rule {
         why: "a path MTU is believed only if a socket has the identifier of the packet that was too big; Linux believes \
               any over IPv6",
-        explains: |sequence, at, _, _| {
-            let is_of_path =
-                matches!(sequence.steps[at], Step::Send(..) | Step::SendTo(..) | Step::PathMtu(_));
-            let is_v6 = sequence.sockets[0].1 == Domain::V6;
-            let has_new_identifier = was(sequence, at, |step| matches!(step, Step::Disconnect(_)));
-            let is_too_big = was(sequence, at, |step| matches!(step, Step::PeerRefuses(3, 4, _)));
-            is_echo(sequence) && is_v6 && is_of_path && has_new_identifier && is_too_big
+        explains: |case| {
+            let is_of_path = matches!(case.step(), Step::Send(..) | Step::SendTo(..) | Step::PathMtu(_));
+            let has_learned = case.numbers().is_none_or(|(linux, portolan)| linux <= portolan);
+            let is_v6_echo = case.kind() == SocketKind::Echo && case.domain() == Domain::V6;
+            is_v6_echo
+                && is_of_path
+                && has_learned
+                && case.was_anywhere(disconnects)
+                && case.was_anywhere(is_too_big)
         },
     },
     Rule {
-        why: "a datagram socket cannot be connected to port 0 (EINVAL); on Linux it can, and has no peer then",
-        explains: |sequence, at, _, portolan| {
-            matches!(sequence.steps[at], Step::Connect(_, _, 0)) && portolan.starts_with("EINVAL")
+        why: "IP_MTU is the path MTU as it is known; on Linux it is that of the socket's last `connect` or `send`",
+        explains: |case| {
+            let uses_path = |step| matches!(step, Step::Connect(..) | Step::Send(..));
+            let is_it = matches!(case.step(), Step::PathMtu(_)) && case.was_since(is_too_big, uses_path);
+            is_it && case.numbers().is_some_and(|(linux, portolan)| portolan < linux)
+        },
+    },
+    Rule {
+        why: "IP_MTU is that of the route to the peer; on Linux it is ENOTCONN from a `connect` that fails, or from \
+              IP_TOS, until the next `send`",
+        explains: |case| {
+            let is_it = matches!(case.step(), Step::PathMtu(_)) && case.linux().starts_with("ENOTCONN");
+            let is_reset = case.had_failed_connect()
+                || case.was(|step| matches!(step, Step::Set(_, SocketOption::Tos(_))));
+            is_it && is_reset && !case.portolan().starts_with('E')
         },
     },
     Rule {
         why: "the question of another kind of socket is EOPNOTSUPP; ioctl returns ENOTTY, for all questions on ping sockets",
-        explains: |sequence, at, linux, _| {
-            let is_question = matches!(sequence.steps[at], Step::OfStreams(_) | Step::Unread(_));
-            is_question && linux.starts_with("ENOTTY")
+        explains: |case| {
+            let is_question = matches!(case.step(), Step::OfStreams(_) | Step::Unread(_));
+            is_question && case.linux().starts_with("ENOTTY")
         },
     },
     Rule {
-        why: "a call that fails binds no port; on Linux `send` and `connect` bind one before they look at the address",
-        explains: |sequence, at, linux, portolan| {
-            let is_name =
-                matches!(sequence.steps[at], Step::LocalAddr(_) | Step::Bind(..) | Step::PeerSends(..));
-            let is_reading = matches!(sequence.steps[at], Step::Recv(..)) && portolan.starts_with("EAGAIN");
-            let has_tried = was(sequence, at, |step| {
-                matches!(step, Step::Send(..) | Step::SendTo(..) | Step::Connect(..))
-            });
-            let is_bound_there = linux.contains(" some;") && portolan.contains(" 0;");
-            let hears_there = linux.matches("in out").count() > portolan.matches("in out").count();
-            let is_told = is_bound_there || hears_there || linux.starts_with("EINVAL");
-            !is_echo(sequence)
-                && has_tried
-                && ((is_name && is_told) || (is_reading && portolan.contains("rdhup")))
+        why: "a datagram to the connected peer has the peer's address; on Linux 6.18 that of a `connect` that has \
+              failed, or of a datagram that MSG_MORE has begun before",
+        explains: |case| {
+            let is_later = matches!(
+                case.step(),
+                Step::Send(..)
+                    | Step::SendTo(..)
+                    | Step::Recv(..)
+                    | Step::PeerRefuses(..)
+                    | Step::TakeError(_)
+            );
+            let may_differ = case.had_failed_connect() || case.was(begins_datagram);
+            case.kind() == SocketKind::Datagram
+                && case.is_v4()
+                && is_later
+                && case.was(connects)
+                && may_differ
         },
     },
     Rule {
-        why: "a `shutdown` that fails (ENOTCONN) has no effect; on Linux it shuts the socket",
-        explains: |sequence, at, linux, portolan| {
-            let is_it = matches!(sequence.steps[at], Step::Shutdown(..));
-            let is_later =
-                linux.starts_with("EPIPE") && was(sequence, at, |step| matches!(step, Step::Shutdown(..)));
-            is_later || (is_it && linux.starts_with("ENOTCONN") && portolan.starts_with("ENOTCONN"))
+        why: "a datagram that MSG_MORE has begun keeps its destination; on Linux it goes where `connect` says later",
+        explains: |case| {
+            let redirects = |step| connects(step) || disconnects(step);
+            case.kind() == SocketKind::Datagram && case.had_begun(redirects)
         },
     },
     Rule {
-        why: "after SHUT_WR nothing is added to a datagram that MSG_MORE has begun (EPIPE); on Linux it is",
-        explains: |sequence, at, _, portolan| {
-            let is_begun = |step: &Step| match step {
-                Step::Send(_, _, flags) | Step::SendTo(_, _, _, _, flags) => flags.contains(SendFlags::MORE),
-                Step::Set(_, option) => *option == SocketOption::UdpCork(true),
-                _ => false,
-            };
-            portolan.starts_with("EPIPE") && was(sequence, at, is_begun)
-        },
+        why: "a datagram that MSG_MORE has begun is fragmented for the path MTU at its end; on Linux for that at its \
+              beginning",
+        explains: |case| case.kind() == SocketKind::Datagram && case.had_begun(is_too_big),
     },
     Rule {
-        why: "a datagram that is too long is refused before any of it is kept; Linux adds it to what MSG_MORE has \
-              begun, and reports that in the error queue",
-        explains: |sequence, at, linux, portolan| {
-            let is_long = matches!(sequence.steps[at], Step::Send(_, 5000.., _));
-            is_long && linux.starts_with("EMSGSIZE") && portolan.starts_with("EMSGSIZE")
-        },
-    },
-    Rule {
-        why: "a `connect` that fails leaves the socket connected as before; on Linux IP_MTU is ENOTCONN then",
-        explains: |sequence, at, linux, _| {
-            let has_tried = was(sequence, at, |step| matches!(step, Step::Connect(..)));
-            matches!(sequence.steps[at], Step::PathMtu(_)) && has_tried && linux.starts_with("ENOTCONN")
-        },
-    },
-    Rule {
-        why: "an address of the wrong family is EAFNOSUPPORT; the kernel finds some too short (EINVAL)",
-        explains: |sequence, at, linux, portolan| {
+        why: "a socket address has no length, which for IPv6 Linux looks at before the family (EINVAL)",
+        explains: |case| {
             let is_it = matches!(
-                sequence.steps[at],
+                case.step(),
                 Step::SendTo(_, _, Place::OtherFamily, ..) | Step::Connect(_, Place::OtherFamily, _)
             );
-            let is_bound_to_v6 = linux.starts_with("EAFNOSUPPORT") && portolan.starts_with("ENETUNREACH");
-            is_it && (linux.starts_with("EINVAL") || is_bound_to_v6)
+            let is_shorter = case.domain() == Domain::V6 && case.kind() == SocketKind::Echo;
+            let of_family = case.portolan().starts_with("EAFNOSUPPORT");
+            is_it && is_shorter && of_family && case.linux().starts_with("EINVAL")
         },
     },
     Rule {
-        why: "`connect` chooses the source address for its peer; Linux keeps that of an earlier `connect`, even if \
-              the new peer cannot be reached from it (EINVAL)",
-        explains: |sequence, at, linux, _| {
-            let is_elsewhere = |step: &Step| matches!(step, Step::Connect(_, place, _) if !matches!(place, Place::Peer | Place::Nowhere));
-            let is_between_families = linux.starts_with("EAFNOSUPPORT");
-            let is_told = match sequence.steps[at] {
-                Step::LocalAddr(_) | Step::PeerSends(..) | Step::PeerRefuses(..) => true,
-                Step::SendTo(..) => true,
-                Step::Connect(..) | Step::Send(..) => linux.starts_with("EINVAL"),
-                _ => false,
-            };
-            was(sequence, at, is_elsewhere) && (is_told || is_between_families)
+        why: "::1 is no source for another host (RFC 4291 section 2.5.3; EINVAL); on Linux it is",
+        explains: |case| {
+            let leaves = matches!(case.step(), Step::Connect(..) | Step::Send(..) | Step::SendTo(..));
+            let had_loopback =
+                case.was(|step| matches!(step, Step::Connect(_, Place::Any | Place::Loopback, _)));
+            let is_refused = case.portolan().starts_with("EINVAL") && !case.linux().starts_with("EINVAL");
+            case.domain() == Domain::V6 && leaves && had_loopback && is_refused
         },
     },
     Rule {
-        why: "a socket that `disconnect` takes its port from has no address, either; on Linux it keeps that",
-        explains: |sequence, at, _, _| {
-            let is_name =
-                matches!(sequence.steps[at], Step::LocalAddr(_) | Step::PeerSends(..) | Step::Bind(..));
-            is_name && was(sequence, at, |step| matches!(step, Step::Disconnect(_)))
+        why: "a socket without a peer receives from everybody; on Linux an IPv6 socket that had one receives from \
+              its address only",
+        explains: |case| {
+            let count = |answer: &str, what| answer.matches(what).count();
+            let reads_more = case.linux().starts_with("EAGAIN") && !case.portolan().starts_with('E');
+            let hears_more = ["in out", " err"]
+                .iter()
+                .any(|what| count(case.portolan(), what) > count(case.linux(), what));
+            let to_loopback = matches!(case.step(), Step::SendTo(_, _, Place::Any, ..));
+            let is_v6 = case.domain() == Domain::V6 && (!case.sequence.is_mapped || to_loopback);
+            let had_peer = case.was_anywhere(connects) && case.was_anywhere(disconnects);
+            is_v6 && case.kind() == SocketKind::Datagram && had_peer && (hears_more || reads_more)
+        },
+    },
+    Rule {
+        why: "the error queue of a ping socket of IPv6 names the peer's port after EMSGSIZE; on Linux the number that type \
+              and code of the message are",
+        explains: |case| {
+            let is_v6_echo = case.kind() == SocketKind::Echo && case.domain() == Domain::V6;
+            let is_read =
+                matches!(case.step(), Step::Recv(_, _, flags) if flags.contains(RecvFlags::ERROR_QUEUE));
+            is_v6_echo && is_read && case.linux().contains(" some None Some(\"EMSGSIZE local")
         },
     },
     Rule {
         why: "the loopback has an MTU of 65,535; Linux's has 65,536",
-        explains: |_, _, linux, portolan| linux.starts_with("65536;") && portolan.starts_with("65535;"),
-    },
-    Rule {
-        why: "MSG_OOB on UDP is EOPNOTSUPP; Linux ignores it over IPv6",
-        explains: |sequence, at, _, portolan| {
-            let flags = match sequence.steps[at] {
-                Step::Send(_, _, flags) | Step::SendTo(_, _, _, _, flags) => flags,
-                _ => SendFlags::NONE,
-            };
-            flags.contains(SendFlags::OOB) && portolan.starts_with("EOPNOTSUPP")
-        },
+        explains: |case| case.linux().starts_with("65536;") && case.portolan().starts_with("65535;"),
     },
 ];

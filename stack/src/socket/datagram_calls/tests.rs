@@ -354,14 +354,19 @@ fn what_is_bound_to_a_group_sends_from_an_address_of_its_own() {
     let sent = frames(&mut stack);
     let IpAddr::V6(own) = host(Domain::V6, 1) else { unreachable!() };
     assert_eq!(sent[0][8..24], own.octets());
-    // A socket of both families that is connected in one of them can send to the other, too.
+    // As on Linux, a socket of both families that is connected to an IPv6 address can send to an
+    // IPv4 address, too, but not the other way round.
     let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
     let mapped = "[::ffff:10.0.0.2]:9".parse::<SocketAddr>().unwrap();
-    stack.connect(NOW, d, mapped).unwrap();
+    stack.connect(NOW, d, addr(Domain::V6, 2, 9)).unwrap();
     stack.send(NOW, d, b"x").unwrap();
-    stack.send_to(NOW, d, b"x", addr(Domain::V6, 2, 9)).unwrap();
+    stack.send_to(NOW, d, b"x", mapped).unwrap();
     let sent = frames(&mut stack);
-    assert_eq!((&sent[0][12..16], &sent[1][8..24]), (&[10, 0, 0, 1][..], &own.octets()[..]));
+    assert_eq!((&sent[0][8..24], &sent[1][12..16]), (&own.octets()[..], &[10, 0, 0, 1][..]));
+    let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
+    stack.connect(NOW, d, mapped).unwrap();
+    let unsupported = Err(Error::AddressFamilyNotSupported);
+    assert_eq!(stack.send_to(NOW, d, b"x", addr(Domain::V6, 2, 9)), unsupported);
     // A socket that is bound to an address of one family cannot send to the other.
     let d = stack.socket(Domain::V6, SocketKind::Datagram).unwrap();
     stack.bind(d, addr(Domain::V6, 1, 8)).unwrap();

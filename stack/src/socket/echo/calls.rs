@@ -13,7 +13,7 @@ use crate::message_flags::{RecvFlags, SendFlags};
 use crate::socket::address::SockAddr;
 use crate::socket::binding::Groups;
 use crate::socket::common::{Env, TransmitOutcome};
-use crate::socket::datagram_calls::{DatagramPacket, check_longest};
+use crate::socket::datagram_calls::{DatagramPacket, check_longest, check_urgent};
 use crate::socket::datagram_queue::OutgoingDatagram;
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::message::{Received, SendMeta};
@@ -35,7 +35,7 @@ impl ProtocolCalls for EchoSockets {
         if socket.domain == Domain::V6 && is_odd {
             return Err(Error::InvalidArgument);
         }
-        let (any, is_bound) = (socket.any_addr(false), socket.bound().is_some());
+        let (any, is_bound) = (socket.any_addr(false), socket.has_port());
         let wanted = env.common.resolve_binding(env.network, id, addr, any, Groups::Refused)?;
         if is_bound {
             return Err(Error::InvalidArgument);
@@ -53,7 +53,7 @@ impl ProtocolCalls for EchoSockets {
         let old = socket.protocol.state().flow();
         let mut flow = env.common.flow_without_ports(env.network, id, addr, old, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
-        // The port means nothing, but `peer_addr` returns it.
+        // The port means nothing, but `peer_addr` returns it, unless it is 0.
         flow.remote.port = addr.port();
         env.common.record_mut(id)?.datagrams_mut()?.connected = Some(flow);
         Ok(())
@@ -73,7 +73,8 @@ impl ProtocolCalls for EchoSockets {
         if data.len() < icmp::HEADER_LEN {
             return Err(Error::InvalidArgument);
         }
-        let data = data.into_datagram(flags)?;
+        check_urgent(flags)?;
+        let data = data.into_datagram();
         if !echo::is_request(&data, domain == Domain::V4) || meta.hop_limit == Some(0) {
             return Err(Error::InvalidArgument);
         }
@@ -132,9 +133,9 @@ impl ProtocolCalls for EchoSockets {
         socket.datagrams_mut()?.connected = None;
         env.common.set_device(&env.ctx, id, None)?;
         let socket = env.common.record_mut(id)?;
-        // As on Linux the socket keeps only an identifier that its program has named.
-        if let Some(Bound { port, names_port: false, .. }) = socket.bound() {
-            socket.take_bound();
+        // As on Linux the socket keeps only what its program has named.
+        if let Some(bound @ Bound { port: port @ 1.., names_port: false, .. }) = socket.bound() {
+            socket.give_port_back(bound);
             self.identifiers.release(port, id);
         }
         Ok(())
@@ -159,11 +160,12 @@ impl EchoSockets {
     /// taken.
     fn bind_if_necessary(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
         let socket = env.common.record(id)?;
-        if socket.bound().is_some() {
+        if socket.has_port() {
             return Ok(());
         }
-        let bound = socket.default_binding(false);
-        self.bind_to(env, id, bound).map_err(|_| Error::WouldBlock)
+        let kept = socket.bound().map(|bound| bound.on_device(socket.options.device));
+        let wanted = kept.unwrap_or_else(|| socket.default_binding(false));
+        self.bind_to(env, id, wanted).map_err(|_| Error::WouldBlock)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::message_flags::{RecvFlags, SendFlags};
 use crate::socket::address::SockAddr;
 use crate::socket::binding::Groups;
 use crate::socket::common::{Common, Env, TransmitOutcome};
-use crate::socket::datagram_calls::DatagramPacket;
+use crate::socket::datagram_calls::{DatagramPacket, check_urgent};
 use crate::socket::datagram_queue::OutgoingDatagram;
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::message::{Received, SendMeta};
@@ -54,7 +54,7 @@ impl ProtocolCalls for RawSockets {
         let mut socket = Socket::new(domain, kind, options, Protocol::new_datagrams());
         // As on Linux the protocol is the socket's port from the beginning.
         let addr = socket.any_addr(false);
-        socket.set_bound(Bound { addr, port: number.into(), scope: 0, names_port: true });
+        socket.set_bound(Bound { port: number.into(), names_port: true, ..Bound::any(addr) });
         Ok(socket)
     }
 
@@ -83,7 +83,7 @@ impl ProtocolCalls for RawSockets {
         let old = env.common.record(id)?.protocol.state().flow();
         let mut flow = flow_to(env, id, addr, old, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
-        // The port means nothing, but `peer_addr` returns it.
+        // The port means nothing, but `peer_addr` returns it, unless it is 0.
         flow.remote.port = addr.port();
         env.common.record_mut(id)?.datagrams_mut()?.connected = Some(flow);
         Ok(())
@@ -97,7 +97,8 @@ impl ProtocolCalls for RawSockets {
         meta: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize> {
-        let data = data.into_datagram(flags)?;
+        check_urgent(flags)?;
+        let data = data.into_datagram();
         if meta.hop_limit == Some(0) {
             return Err(Error::InvalidArgument);
         }

@@ -121,14 +121,15 @@ fn a_connected_socket_hears_its_peer_on_the_interface() {
     let both = [on_a, on_b];
     assert_eq!(takers(&mut stack, A, "10.0.0.2:9", "10.0.0.1:53", &both), [true, false]);
     assert_eq!(takers(&mut stack, B, "10.0.0.2:9", "10.0.0.1:53", &both), [false, true]);
-    // The two cannot have the same interface, and none is moved by the attempt.
-    let moved = stack.set_option(NOW, on_b, SocketOption::BindToDevice(Some(A)));
-    assert_eq!(moved, Err(Error::AddressInUse));
-    assert_eq!(takers(&mut stack, B, "10.0.0.2:9", "10.0.0.1:53", &both), [false, true]);
+    // On one interface the newer of the two receives.
+    stack.set_option(NOW, on_b, SocketOption::BindToDevice(Some(A))).unwrap();
+    assert_eq!(takers(&mut stack, A, "10.0.0.2:9", "10.0.0.1:53", &both), [false, true]);
+    assert_eq!(takers(&mut stack, B, "10.0.0.2:9", "10.0.0.1:53", &both), [false, false]);
     // `disconnect` ends the restriction.
     stack.disconnect(NOW, on_b).unwrap();
     assert_eq!(stack.options(on_b).unwrap().device, None);
     assert_eq!(takers(&mut stack, A, "10.0.0.3:9", "10.0.0.1:53", &both), [false, true]);
+    assert_eq!(takers(&mut stack, A, "10.0.0.2:9", "10.0.0.1:53", &both), [true, false]);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The calls of programs on UDP sockets, and the sending.
 
-use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::UdpSockets;
+use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::error::{Error, Result};
 use crate::frame::{Transmit, payload_len};
 use crate::id::SocketId;
@@ -11,10 +11,11 @@ use crate::interface_id::InterfaceId;
 use crate::ip::protocol;
 use crate::message_flags::SendFlags;
 use crate::multicast::MulticastInterface;
+use crate::network::Network;
 use crate::offload::{SegmentKind, Segments};
 use crate::socket::address::SockAddr;
 use crate::socket::common::{Env, TransmitOutcome};
-use crate::socket::datagram_calls::{DatagramPacket, check_longest};
+use crate::socket::datagram_calls::{DatagramPacket, Sources, check_longest, check_urgent};
 use crate::socket::datagram_queue::{CorkedDatagram, OutgoingDatagram};
 use crate::socket::groups::GroupChange;
 use crate::socket::kind::{Domain, SocketKind};
@@ -22,7 +23,7 @@ use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
-use crate::socket::scope::{flow_on_device, iface_of};
+use crate::socket::scope::{Bound, flow_on_device, iface_of};
 use crate::socket::takers::keys;
 use crate::udp;
 
@@ -39,24 +40,25 @@ impl ProtocolCalls for UdpSockets {
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
+        let addr = addr.to_ip()?;
+        // As on Linux, before anything is checked.
+        self.ports.bind_if_necessary(env, id)?;
         let old = env.common.record_mut(id)?.datagrams_mut()?.connected;
-        let flow = self.ports.flow_to(env, id, addr.to_ip()?, None, &SendMeta::default())?;
+        // The source address stays that of an earlier `connect`.
+        let flow = self.ports.flow_to(env, id, addr, old, &SendMeta::default())?;
         env.common.check_broadcast(env.network, id, flow.remote.addr)?;
-        if self.connected.get(&flow).is_some_and(|&other| other != id) {
-            return Err(Error::AddressInUse);
-        }
         let before = keys(env.common.record(id)?);
         let socket = env.common.record_mut(id)?;
         // A connected socket receives only from its peer.
         match (old, socket.bound()) {
-            (Some(old), _) => {
-                self.connected.remove(&old);
+            (Some(old), _) => self.connected.remove(&key_of(socket, &old), id),
+            (None, Some(bound)) => {
+                self.ports.on_connect(socket, id, bound, &flow);
             }
-            (None, Some(bound)) => self.ports.hide(id, bound),
             (None, None) => {}
         }
-        self.connected.insert(flow, id);
         socket.datagrams_mut()?.connected = Some(flow);
+        self.connected.insert(key_of(socket, &flow), id);
         self.ports.update_takers(socket, id, &before)
     }
 
@@ -68,14 +70,24 @@ impl ProtocolCalls for UdpSockets {
         meta: &SendMeta,
         flags: SendFlags,
     ) -> Result<usize> {
+        // As on Linux, before anything is checked.
+        self.ports.bind_if_necessary(env, id)?;
         let socket = env.common.record_mut(id)?;
-        if socket.domain == Domain::V4 {
+        let (options, plain_len) = (socket.options.udp, socket.options.plain_len());
+        let is_v4 = socket.domain == Domain::V4 || is_to_v4(socket, env.network, meta.peer);
+        if is_v4 {
+            if socket.domain == Domain::V6 && socket.is_v6_only() {
+                return Err(Error::NetworkUnreachable);
+            }
+            check_urgent(flags)?;
             check_longest(data.len())?;
         }
-        let data = data.into_datagram(flags)?;
-        let (options, plain_len) = (socket.options.udp, socket.options.plain_len());
+        let data = data.into_datagram();
         let datagrams = socket.datagrams_mut()?;
-        if datagrams.corked.is_some() {
+        if let Some(corked) = &datagrams.corked {
+            if is_v4 && corked.flow.remote.addr.is_ipv6() {
+                return Err(Error::InvalidArgument);
+            }
             return self.send_corked(env, id, None, &data, flags);
         }
         let connected = datagrams.connected;
@@ -104,7 +116,8 @@ impl ProtocolCalls for UdpSockets {
         }
         let SendMeta { hop_limit, traffic_class, .. } = *meta;
         if options.cork || flags.contains(SendFlags::MORE) {
-            let begun = CorkedDatagram { flow, data: Vec::new(), segment_len, hop_limit, traffic_class };
+            env.common.check_sender(id)?;
+            let begun = env.begin_corked(id, flow, segment_len, meta)?;
             return self.send_corked(env, id, Some(begun), &data, flags);
         }
         let outgoing =
@@ -145,11 +158,11 @@ impl ProtocolCalls for UdpSockets {
         if let Ok(socket) = env.common.record_mut(id) {
             self.ports.forget_taker(id, &keys(socket));
             let connected = socket.datagrams_mut().ok().and_then(|datagrams| datagrams.connected.take());
+            if let Some(flow) = connected {
+                self.connected.remove(&key_of(socket, &flow), id);
+            }
             if let Some(bound) = socket.take_bound() {
                 self.ports.release(id, bound);
-            }
-            if let Some(flow) = connected {
-                self.connected.remove(&flow);
             }
         }
         env.common.queue_transmit(id);
@@ -157,9 +170,10 @@ impl ProtocolCalls for UdpSockets {
 
     fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
         let before = keys(env.common.record(id)?);
-        let connected = env.common.record_mut(id)?.datagrams_mut()?.connected.take();
+        let socket = env.common.record_mut(id)?;
+        let connected = socket.datagrams_mut()?.connected.take();
         if let Some(flow) = connected {
-            self.connected.remove(&flow);
+            self.connected.remove(&key_of(socket, &flow), id);
         }
         self.ports.on_disconnect(env, id, connected.is_some())?;
         if env.common.record(id)?.options.device.is_some() {
@@ -192,20 +206,17 @@ impl ProtocolCalls for UdpSockets {
 }
 
 impl UdpSockets {
-    /// SO_BINDTODEVICE. EADDRINUSE if a socket on that interface has the same peer and local
-    /// address.
+    /// SO_BINDTODEVICE.
     #[cold]
     fn bind_to_device(&mut self, env: &mut Env<'_>, id: SocketId, device: Option<InterfaceId>) -> Result<()> {
         let connected = env.common.record_mut(id)?.datagrams_mut()?.connected;
         let moved = connected.map(|flow| flow_on_device(flow, device));
-        if moved.is_some_and(|flow| self.connected.get(&flow).is_some_and(|&other| other != id)) {
-            return Err(Error::AddressInUse);
-        }
         env.common.set_option(&env.ctx, id, SocketOption::BindToDevice(device))?;
         if let (Some(flow), Some(moved)) = (connected, moved) {
-            self.connected.remove(&flow);
-            self.connected.insert(moved, id);
-            env.common.record_mut(id)?.datagrams_mut()?.connected = Some(moved);
+            let socket = env.common.record_mut(id)?;
+            self.connected.remove(&key_of(socket, &flow), id);
+            self.connected.insert(key_of(socket, &moved), id);
+            socket.datagrams_mut()?.connected = Some(moved);
         }
         self.ports.renew_device(env, id, connected.is_some())
     }
@@ -221,14 +232,39 @@ impl UdpSockets {
         data: &[u8],
         flags: SendFlags,
     ) -> Result<usize> {
-        env.common.check_sender(id)?;
-        let len = env.common.add_to_corked(id, begun, data)?;
+        let len = env.add_to_corked(id, begun, data)?;
         let socket = env.common.record(id)?;
         if !socket.options.udp.cork && !flags.contains(SendFlags::MORE) {
             env.common.uncork(id)?;
         }
         Ok(len)
     }
+}
+
+/// Whether a datagram of an IPv6 socket to `to`, or to its peer, goes to an IPv4 address.
+fn is_to_v4(socket: &Socket, network: &Network, to: Option<SocketAddr>) -> bool {
+    let Some(datagrams) = socket.protocol.datagrams() else { return false };
+    match to {
+        Some(to) => {
+            let sources = Sources::of(socket, network, datagrams.connected);
+            sources.resolve(to.ip().to_canonical()).is_ipv4()
+        }
+        None => {
+            let flow = datagrams.corked.as_ref().map(|corked| corked.flow).or(datagrams.connected);
+            flow.is_some_and(|flow| flow.remote.addr.is_ipv4())
+        }
+    }
+}
+
+/// The addresses under which a connected socket is found. As on Linux the local one is that which it
+/// is bound to: a socket that is bound to a group, or to an address of the other family, receives
+/// nothing that is sent to the source of its own datagrams.
+fn key_of(socket: &Socket, flow: &FourTuple) -> FourTuple {
+    let local = match socket.bound() {
+        Some(Bound { addr: BoundAddr::One(addr), .. }) => Endpoint { addr, ..flow.local },
+        _ => flow.local,
+    };
+    FourTuple { local, ..*flow }
 }
 
 /// The number of datagrams in a run of this many bytes.

@@ -43,7 +43,7 @@ impl UdpSockets {
         if env.common.has_devices {
             self.find_device(env, &mut flow, datagram.iface);
         }
-        match self.connected.get(&flow).copied().or_else(|| self.ports.find(&flow)) {
+        match self.connected.find(&flow).or_else(|| self.ports.find(&flow)) {
             Some(id) => deliver(env, id, datagram, &flow, header.len),
             None => {
                 count_drop(env, &flow, DropReason::NoUdpSocket);
@@ -70,7 +70,7 @@ impl UdpSockets {
         if env.common.has_devices {
             self.find_device(env, &mut flow, iface);
         }
-        let id = self.connected.get(&flow).copied().or_else(|| self.ports.find(&flow))?;
+        let id = self.connected.find(&flow).or_else(|| self.ports.find(&flow))?;
         env.common.record(id).ok()?.options.udp.no_check6_rx.then_some(header)
     }
 
@@ -83,7 +83,7 @@ impl UdpSockets {
         }
         let scope = scope_id(env.network.device_of(iface, flow.local.addr));
         let through = FourTuple { scope, ..*flow };
-        let is_connected = |flow: &FourTuple| self.connected.contains_key(flow);
+        let is_connected = |flow: &FourTuple| self.connected.find(flow).is_some();
         if is_connected(&through) || !is_connected(flow) && self.ports.is_for_device(&through) {
             *flow = through;
         }
@@ -122,7 +122,7 @@ impl ProtocolInput for UdpSockets {
             self.find_device(env, &mut flow, iface);
         }
         let flow = &flow;
-        let connected = self.connected.get(flow).copied();
+        let connected = self.connected.find(flow);
         let Some(id) = connected.or_else(|| self.ports.find(flow)) else { return false };
         let queues = env.common.records.get(id).is_some_and(|socket| socket.options.ip.receive_errors);
         let payload = error.transport.slice(udp::HEADER_LEN..);

@@ -1,9 +1,10 @@
 //! UDP sockets (RFC 768).
 //!
-//! Read `calls` (the calls of programs, and the sending), then `input` (datagrams and errors). The
-//! queues are those of `datagram_queue`.
+//! Read `calls` (the calls of programs, and the sending), then `input` (datagrams and errors) and
+//! `connected` (which connected socket a datagram is for). The queues are those of `datagram_queue`.
 
 mod calls;
+mod connected;
 mod input;
 
 use super::binding::Groups;
@@ -11,11 +12,10 @@ use super::bound_ports::{BoundPorts, PortRules};
 use super::options::SocketOptions;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
-use crate::demux::FourTuple;
-use crate::hash::{HashMap, hash_map};
-use crate::id::SocketId;
 use crate::rng::Rng;
 use crate::steering::Share;
+
+use connected::Connected;
 
 /// A broadcast or multicast address may be bound, to hear that group only.
 const RULES: PortRules = PortRules { peers_have_ports: true, is_dual_stack: true, groups: Groups::Allowed };
@@ -24,8 +24,7 @@ const RULES: PortRules = PortRules { peers_have_ports: true, is_dual_stack: true
 #[derive(Debug)]
 pub(crate) struct UdpSockets {
     default_options: CopyOnWrite<SocketOptions>,
-    /// Connected sockets, which receive only from their peers.
-    connected: HashMap<FourTuple, SocketId>,
+    connected: Connected,
     ports: BoundPorts,
 }
 
@@ -33,8 +32,11 @@ impl UdpSockets {
     pub(super) fn new(config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         UdpSockets {
             default_options: SocketOptions::for_datagrams(config).into(),
-            connected: hash_map(rng),
+            connected: Connected::new(rng),
             ports: BoundPorts::new(RULES, config, share, rng),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
