@@ -3,14 +3,14 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{Domain, QueuedError, SocketKind, SocketOption};
+use portolan::{DatagramMeta, Domain, SendMeta, SocketKind};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
+use crate::socket::settings::{ip_settings, socket_settings};
 
 const ICMPV4_ECHO_REQUEST: u8 = 8;
 const ICMPV6_ECHO_REQUEST: u8 = 128;
@@ -51,6 +51,17 @@ impl EchoSocket {
         Ok(EchoSocket::of(socket, domain))
     }
 
+    /// Sends from this address from now on. The port is the identifier; 0 lets the stack choose.
+    pub fn bind(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
+        self.socket.bind(addr.into())
+    }
+
+    /// Sets the peer: only its replies are received, and errors about requests to it are returned
+    /// by the next call.
+    pub fn connect(&self, addr: IpAddr) -> io::Result<()> {
+        self.socket.connect_datagrams(SocketAddr::new(addr, 0))
+    }
+
     /// Sends an echo request.
     pub fn send_request(&self, to: IpAddr, sequence: u16, payload: &[u8]) -> io::Result<()> {
         let mut message = Vec::with_capacity(ECHO_HEADER_LEN + payload.len());
@@ -60,6 +71,17 @@ impl EchoSocket {
         message.extend_from_slice(&sequence.to_be_bytes());
         message.extend_from_slice(payload);
         self.socket.send_to(&message, SocketAddr::new(to, 0)).map(|_| ())
+    }
+
+    /// Sends an ICMP message, which must be an echo request, with the choices in `meta`
+    /// (`sendmsg`).
+    pub fn send_msg(&self, message: Bytes, meta: &SendMeta) -> io::Result<usize> {
+        self.socket.send_msg(message, meta)
+    }
+
+    /// Waits for an ICMP message, and returns it with its metadata (`recvmsg`).
+    pub fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
+        self.socket.recv_msg()
     }
 
     /// Waits for a reply.
@@ -76,25 +98,10 @@ impl EchoSocket {
             }
         }
     }
-
-    /// IP_RECVERR and IPV6_RECVERR: whether all errors about requests of this socket are reported,
-    /// and put into the queue of [`recv_error`](EchoSocket::recv_error).
-    pub fn set_receive_errors(&self, on: bool) -> io::Result<()> {
-        self.socket.set_option(SocketOption::ReceiveErrors(on))
-    }
-
-    /// Takes the next error of the error queue, and the request that it is about (MSG_ERRQUEUE). It
-    /// never waits: `WouldBlock` if there is none.
-    pub fn recv_error(&self) -> io::Result<(QueuedError, Bytes)> {
-        self.socket.recv_error()
-    }
-
-    /// Sets how long [`recv_reply`](EchoSocket::recv_reply) waits before it returns `WouldBlock`;
-    /// with `None` it waits for ever.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_read_timeout(timeout)
-    }
 }
+
+socket_settings!(EchoSocket, request_type);
+ip_settings!(EchoSocket);
 
 impl HasSockets for EchoSocket {
     fn sockets(&self) -> SocketsOf<'_> {

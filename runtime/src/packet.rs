@@ -2,10 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::bpf::Filter;
 use portolan::{
     Domain, LinkAddr, LinkHeader, PacketMembership, PacketMeta, PacketStatistics, SocketKind, SocketOption,
 };
@@ -13,6 +11,7 @@ use portolan::{
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
+use crate::socket::settings::socket_settings;
 
 /// A packet socket: frames of an interface, as they are on the link or without their link header
 /// (see [`SocketKind::Packet`]).
@@ -97,16 +96,6 @@ impl PacketSocket {
         self.socket.send_packet(&frame, Some(addr))
     }
 
-    /// SO_ATTACH_FILTER: receives only what this program chooses.
-    pub fn attach_filter(&self, filter: Filter) -> io::Result<()> {
-        self.socket.call(|stack, _, d| stack.attach_filter(d, filter))
-    }
-
-    /// SO_DETACH_FILTER.
-    pub fn detach_filter(&self) -> io::Result<()> {
-        self.socket.call(|stack, _, d| stack.detach_filter(d))
-    }
-
     /// PACKET_ADD_MEMBERSHIP: promiscuous mode, for example.
     pub fn add_membership(&self, membership: PacketMembership) -> io::Result<()> {
         self.socket.set_option(SocketOption::PacketAddMembership(membership))
@@ -126,35 +115,9 @@ impl PacketSocket {
     pub fn take_statistics(&self) -> io::Result<PacketStatistics> {
         self.socket.call(|stack, _, d| stack.take_packet_statistics(d))
     }
-
-    /// Returns another handle to the same socket.
-    pub fn try_clone(&self) -> io::Result<PacketSocket> {
-        Ok(PacketSocket { socket: self.socket.clone() })
-    }
-
-    /// Sets how long receiving waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_read_timeout(timeout)
-    }
-
-    /// Sets how long sending waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_write_timeout(timeout)
-    }
-
-    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
 }
+
+socket_settings!(PacketSocket);
 
 impl HasSockets for PacketSocket {
     fn sockets(&self) -> SocketsOf<'_> {

@@ -1,17 +1,18 @@
 //! Raw IP sockets, modelled on `std::net::UdpSocket` and socket2.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{DatagramMeta, Domain, IcmpFilter, SendMeta, SocketKind, SocketOption};
+use portolan::{
+    DatagramMeta, Domain, IcmpFilter, Received, RecvFlags, SendFlags, SendMeta, SocketKind, SocketOption,
+};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
-use crate::tcp::set_ttl;
+use crate::socket::settings::{ip_settings, socket_settings};
 
 /// A raw IP socket: packets of one protocol, past TCP and UDP (see [`SocketKind::Raw`]). The ports
 /// of addresses mean nothing.
@@ -93,6 +94,20 @@ impl RawSocket {
         self.socket.recv_batch(batch, max)
     }
 
+    /// Waits for a packet and copies it into several buffers, with flags (`recvmsg`). Returns its
+    /// length, whether it was truncated, and its metadata. With [`RecvFlags::ERROR_QUEUE`] or
+    /// [`RecvFlags::DONT_WAIT`] it does not wait.
+    pub fn recv_message(&self, bufs: &mut [IoSliceMut<'_>], flags: RecvFlags) -> io::Result<Received> {
+        let mut slices: Vec<&mut [u8]> = bufs.iter_mut().map(|buf| &mut buf[..]).collect();
+        self.socket.recv_message(&mut slices, flags, 0)
+    }
+
+    /// Sends the data of several slices as one packet, with flags and the choices in `meta`
+    /// (`sendmsg`).
+    pub fn send_message(&self, data: &[IoSlice<'_>], meta: &SendMeta, flags: SendFlags) -> io::Result<usize> {
+        self.socket.send_message(data, meta, flags)
+    }
+
     /// Sets the peer: `send` sends to it, and only its packets are received.
     pub fn connect(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
         self.socket.connect_datagrams(addr.into())
@@ -113,49 +128,6 @@ impl RawSocket {
         self.socket.peek(buf)
     }
 
-    /// Returns the address of the connected peer.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.peer_addr()
-    }
-
-    /// Returns the address of this end. As on Linux its port is the protocol number.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// Returns another handle to the same socket.
-    pub fn try_clone(&self) -> io::Result<RawSocket> {
-        Ok(RawSocket { socket: self.socket.clone() })
-    }
-
-    /// Sets how long receiving waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_read_timeout(timeout)
-    }
-
-    /// Sets how long sending waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_write_timeout(timeout)
-    }
-
-    /// Returns what [`set_read_timeout`](RawSocket::set_read_timeout) set.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.read_timeout())
-    }
-
-    /// Returns what [`set_write_timeout`](RawSocket::set_write_timeout) set.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.write_timeout())
-    }
-
-    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
     /// IP_HDRINCL and IPV6_HDRINCL: whether the data begins with the IP header
     /// ([`RawOptions::header_included`](portolan::RawOptions::header_included)).
     pub fn set_header_included(&self, included: bool) -> io::Result<()> {
@@ -172,32 +144,10 @@ impl RawSocket {
     pub fn set_checksum_offset(&self, offset: Option<u16>) -> io::Result<()> {
         self.socket.set_option(SocketOption::ChecksumOffset(offset))
     }
-
-    /// SO_BROADCAST.
-    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        self.socket.set_option(SocketOption::Broadcast(broadcast))
-    }
-
-    /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        set_ttl(&self.socket, ttl)
-    }
-
-    /// IP_TOS and IPV6_TCLASS: DSCP and the ECN field.
-    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
-        self.socket.set_option(SocketOption::Tos(tos))
-    }
-
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
 }
+
+socket_settings!(RawSocket);
+ip_settings!(RawSocket);
 
 impl HasSockets for RawSocket {
     fn sockets(&self) -> SocketsOf<'_> {

@@ -3,6 +3,7 @@
 mod address_error;
 mod datagrams;
 mod packets;
+pub(crate) mod settings;
 mod stream;
 pub(crate) mod unix;
 
@@ -304,9 +305,15 @@ impl Socket {
         self.call(|stack, _, d| stack.options(d))
     }
 
-    /// The TTL of a socket for which none was set.
-    pub(crate) fn default_ttl(&self) -> u8 {
-        self.engine().inspect(|stack| stack.config().ip.hop_limit)
+    /// IP_TTL: the value that was set, or the default of the stack.
+    pub(crate) fn ttl(&self) -> io::Result<u32> {
+        let default = || self.engine().inspect(|stack| stack.config().ip.hop_limit);
+        Ok(self.options()?.ip.ttl.unwrap_or_else(default).into())
+    }
+
+    /// IP_TTL, 1 to 255.
+    pub(crate) fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.set_option(ttl_option(ttl)?)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -385,6 +392,14 @@ impl Drop for Socket {
         self.linger();
         // If the descriptor is closed already, or the runtime is over, there is nothing to do.
         let _ = self.close();
+    }
+}
+
+/// The option for a TTL of 1 to 255.
+pub(crate) fn ttl_option(ttl: u32) -> io::Result<SocketOption> {
+    match u8::try_from(ttl) {
+        Ok(ttl @ 1..) => Ok(SocketOption::Ttl(ttl)),
+        _ => Err(refused(format!("a TTL of {ttl}: give 1 to 255"))),
     }
 }
 

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{RecvFlags, SendFlags, SocketKind, SocketOption, TcpInfo};
+use portolan::{RecvFlags, SendFlags, SocketKind, SocketOption, SocketOptions, TcpInfo};
 
 use crate::handle::Handle;
 use crate::listening::Listening;
 use crate::plan::refused;
 use crate::policy::BACKLOG;
 use crate::poller::sealed::{HasSockets, SocketsOf};
-use crate::socket::{Socket, domain_of};
+use crate::socket::{Socket, domain_of, ttl_option};
 
 /// A socket that accepts connections, modelled on `std::net::TcpListener`.
 ///
@@ -88,7 +88,7 @@ impl TcpListener {
 
     /// IP_TTL: the value that was set, or the default of the stack.
     pub fn ttl(&self) -> io::Result<u32> {
-        ttl(self.sockets.first())
+        self.sockets.first().ttl()
     }
 
     /// IPV6_V6ONLY: whether the listener takes connections over IPv6 only.
@@ -306,12 +306,12 @@ impl TcpStream {
 
     /// IP_TTL, 1 to 255.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        set_ttl(&self.socket, ttl)
+        self.socket.set_ttl(ttl)
     }
 
     /// IP_TTL: the value that was set, or the default of the stack.
     pub fn ttl(&self) -> io::Result<u32> {
-        ttl(&self.socket)
+        self.socket.ttl()
     }
 
     /// IP_TOS and IPV6_TCLASS: sets the DSCP in the upper six bits. TCP sets the lower two itself.
@@ -352,6 +352,11 @@ impl TcpStream {
     /// Sets any option.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.socket.set_option(option)
+    }
+
+    /// Returns all options.
+    pub fn options(&self) -> io::Result<SocketOptions> {
+        self.socket.options()
     }
 
     /// TCP_CORK: sends only full segments while it is set, for at most about 200 ms.
@@ -503,22 +508,5 @@ impl HasSockets for TcpStream {
 impl HasSockets for TcpListener {
     fn sockets(&self) -> SocketsOf<'_> {
         self.sockets.sockets()
-    }
-}
-
-/// IP_TTL.
-pub(crate) fn ttl(socket: &Socket) -> io::Result<u32> {
-    let set = socket.options()?.ip.ttl;
-    Ok(u32::from(set.unwrap_or_else(|| socket.default_ttl())))
-}
-
-pub(crate) fn set_ttl(socket: &Socket, ttl: u32) -> io::Result<()> {
-    socket.set_option(ttl_option(ttl)?)
-}
-
-fn ttl_option(ttl: u32) -> io::Result<SocketOption> {
-    match u8::try_from(ttl) {
-        Ok(ttl @ 1..) => Ok(SocketOption::Ttl(ttl)),
-        _ => Err(refused(format!("a TTL of {ttl}: give 1 to 255"))),
     }
 }

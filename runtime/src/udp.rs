@@ -5,17 +5,14 @@ mod multicast;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{
-    DatagramMeta, QueuedError, Received, RecvFlags, SendFlags, SendMeta, SocketKind, SocketOption,
-};
+use portolan::{DatagramMeta, Received, RecvFlags, SendFlags, SendMeta, SocketKind, SocketOption};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
+use crate::socket::settings::{ip_settings, socket_settings};
 use crate::socket::{Socket, domain_of};
-use crate::tcp::set_ttl;
 
 /// A datagram socket, modelled on `std::net::UdpSocket`.
 #[derive(Debug)]
@@ -108,24 +105,6 @@ impl UdpSocket {
         self.socket.send_message(data, meta, flags)
     }
 
-    /// IP_RECVERR and IPV6_RECVERR: whether all errors about datagrams of this socket are reported,
-    /// and put into the queue of [`recv_error`](UdpSocket::recv_error).
-    pub fn set_receive_errors(&self, on: bool) -> io::Result<()> {
-        self.socket.set_option(SocketOption::ReceiveErrors(on))
-    }
-
-    /// Takes the next error of the error queue, and the payload of the datagram that it is about
-    /// (MSG_ERRQUEUE). It never waits: `WouldBlock` if there is none.
-    pub fn recv_error(&self) -> io::Result<(QueuedError, Bytes)> {
-        self.socket.recv_error()
-    }
-
-    /// Removes the peer: the socket receives from everybody again. It keeps a port that was named
-    /// when it was bound.
-    pub fn disconnect(&self) -> io::Result<()> {
-        self.socket.call(|stack, now, d| stack.disconnect(now, d))
-    }
-
     /// UDP_SEGMENT: cuts the data of each call into datagrams of this many bytes; 0 sends it as one
     /// datagram.
     pub fn set_segment_len(&self, bytes: u16) -> io::Result<()> {
@@ -158,95 +137,14 @@ impl UdpSocket {
         self.socket.peek(buf)
     }
 
-    /// Returns the address of the connected peer.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.peer_addr()
-    }
-
-    /// Returns the address of this end.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    /// Returns another handle to the same socket.
-    pub fn try_clone(&self) -> io::Result<UdpSocket> {
-        Ok(UdpSocket { socket: self.socket.clone() })
-    }
-
-    /// Sets how long receiving waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_read_timeout(timeout)
-    }
-
-    /// Sets how long sending waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_write_timeout(timeout)
-    }
-
-    /// Returns what [`set_read_timeout`](UdpSocket::set_read_timeout) set.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.read_timeout())
-    }
-
-    /// Returns what [`set_write_timeout`](UdpSocket::set_write_timeout) set.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.write_timeout())
-    }
-
-    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
-    /// SO_BROADCAST.
-    pub fn set_broadcast(&self, broadcast: bool) -> io::Result<()> {
-        self.socket.set_option(SocketOption::Broadcast(broadcast))
-    }
-
-    /// SO_BROADCAST.
-    pub fn broadcast(&self) -> io::Result<bool> {
-        Ok(self.socket.options()?.broadcast)
-    }
-
-    /// IP_TTL, 1 to 255.
-    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
-        set_ttl(&self.socket, ttl)
-    }
-
-    /// IP_TTL: the value that was set, or the default of the stack. Datagrams to a group have
-    /// another ([`multicast_ttl_v4`](UdpSocket::multicast_ttl_v4)).
-    pub fn ttl(&self) -> io::Result<u32> {
-        crate::tcp::ttl(&self.socket)
-    }
-
-    /// IP_TOS and IPV6_TCLASS: DSCP and the ECN field.
-    pub fn set_tos(&self, tos: u8) -> io::Result<()> {
-        self.socket.set_option(SocketOption::Tos(tos))
-    }
-
-    /// IP_TOS and IPV6_TCLASS.
-    pub fn tos(&self) -> io::Result<u8> {
-        Ok(self.socket.options()?.ip.tos)
-    }
-
     /// IPV6_V6ONLY: whether the socket uses IPv6 only.
     pub fn only_v6(&self) -> io::Result<bool> {
         Ok(self.socket.options()?.ip.v6_only)
     }
-
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
 }
+
+socket_settings!(UdpSocket);
+ip_settings!(UdpSocket);
 
 impl HasSockets for UdpSocket {
     fn sockets(&self) -> SocketsOf<'_> {
