@@ -253,8 +253,10 @@ impl Drop for Owner {
         for (engine, id) in stacks.all().zip(self.ids.iter()) {
             // If the runtime is over, there is nothing to do.
             let _ = engine.call(|core, now, wakes| {
-                core.waiters.wake_everybody(wakes);
-                core.stack.remove_owner(now, *id)
+                let sockets = core.owner(*id)?.socket_ids();
+                let removed = core.stack.remove_owner(now, *id);
+                core.waiters.wake_owner(*id, &sockets, wakes);
+                removed
             });
         }
     }

@@ -131,7 +131,7 @@ impl Poller {
             let owner = handle.owner_on(stack);
             let made = engine.call(|core, _, _| {
                 let id = core.owner(owner)?.add_poller()?;
-                core.waiters.pollers.insert(id, poller.bell.clone());
+                core.waiters.pollers.insert(id, owner, poller.bell.clone());
                 Ok((owner, id))
             })?;
             poller.ids.push(made.map_err(to_io_error)?);

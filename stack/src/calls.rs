@@ -147,6 +147,13 @@ impl Stack {
     }
 }
 
+impl Owner<'_> {
+    /// The sockets of its descriptors. The work grows with their number.
+    pub fn socket_ids(&self) -> Vec<SocketId> {
+        self.stack.sockets.common.owners.descriptors_of(self.id).map(|(_, socket)| socket).collect()
+    }
+}
+
 /// The calls are the same for a stack, which calls for its first owner, and for any other
 /// [`Owner`].
 macro_rules! calls {

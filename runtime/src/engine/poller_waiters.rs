@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portolan::PollerId;
+use portolan::{OwnerId, PollerId};
 
 use crate::engine::poller_bell::PollerBell;
 
@@ -19,12 +19,26 @@ struct PollerRecord {
     events: u32,
     /// The number of threads that wait: they lead, sleep at the bell, or are about to.
     waiting: usize,
+    owner: OwnerId,
     bell: Arc<PollerBell>,
 }
 
+impl PollerRecord {
+    /// Counts an event. Returns the bell.
+    fn on_event(&mut self) -> Arc<PollerBell> {
+        self.events = self.events.wrapping_add(1);
+        self.bell.clone()
+    }
+}
+
 impl PollerWaiters {
-    pub(crate) fn insert(&mut self, poller: PollerId, bell: Arc<PollerBell>) {
-        self.records.insert(poller, PollerRecord { events: 0, waiting: 0, bell });
+    pub(crate) fn insert(&mut self, poller: PollerId, owner: OwnerId, bell: Arc<PollerBell>) {
+        self.records.insert(poller, PollerRecord { events: 0, waiting: 0, owner, bell });
+    }
+
+    /// The owner of a poller.
+    pub(super) fn owner_of(&self, poller: PollerId) -> Option<OwnerId> {
+        self.records.get(&poller).map(|record| record.owner)
     }
 
     pub(crate) fn remove(&mut self, poller: PollerId) {
@@ -51,10 +65,12 @@ impl PollerWaiters {
 
     /// Counts an event of every poller. Returns all bells.
     pub(super) fn on_event_of_all(&mut self) -> impl Iterator<Item = Arc<PollerBell>> {
-        self.records.values_mut().map(|record| {
-            record.events = record.events.wrapping_add(1);
-            record.bell.clone()
-        })
+        self.records.values_mut().map(PollerRecord::on_event)
+    }
+
+    /// Counts an event of every poller of this owner, which is gone. Returns their bells.
+    pub(super) fn on_end_of(&mut self, owner: OwnerId) -> impl Iterator<Item = Arc<PollerBell>> {
+        self.records.values_mut().filter(move |record| record.owner == owner).map(PollerRecord::on_event)
     }
 
     /// Counts a thread that begins to wait.

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use portolan::{Error, Event, PollerId, Readiness, SocketId, Stack};
+use portolan::{Error, Event, OwnerId, PollerId, Readiness, SocketId, Stack};
 use smallvec::SmallVec;
 
 use crate::engine::bell::Bell;
@@ -376,8 +376,21 @@ impl WaiterTable {
         }
     }
 
-    /// Wakes all waiters of all sockets and pollers, because the runtime is over or an owner is
-    /// gone.
+    /// Wakes the waiters of an owner that is gone: those of the sockets that it had, and those at
+    /// its pollers. Others that wait for a socket which another owner has, too, wait on.
+    pub(crate) fn wake_owner(&mut self, owner: OwnerId, sockets: &[SocketId], wakes: &mut Wakes) {
+        for &socket in sockets {
+            self.wake_all(socket, wakes);
+        }
+        let leading = match self.leading {
+            Some(Target::Poller(poller)) => self.pollers.owner_of(poller),
+            _ => None,
+        };
+        wakes.leader_is_met |= leading == Some(owner);
+        wakes.poller_bells.extend(self.pollers.on_end_of(owner).map(|bell| (bell, HowMany::All)));
+    }
+
+    /// Wakes all waiters of all sockets and pollers, because the runtime is over.
     pub(crate) fn wake_everybody(&mut self, wakes: &mut Wakes) {
         let records = self.chunks.iter().flat_map(|chunk| chunk.iter()).flatten();
         let all: Vec<SocketId> = records.map(|waiters| waiters.socket).collect();

@@ -118,7 +118,7 @@ impl Owners {
     }
 
     /// The open descriptors of an owner and their sockets.
-    pub(super) fn descriptors_of(&self, owner: OwnerId) -> impl Iterator<Item = (Descriptor, SocketId)> {
+    pub(crate) fn descriptors_of(&self, owner: OwnerId) -> impl Iterator<Item = (Descriptor, SocketId)> {
         self.owners.get(owner).into_iter().flat_map(|record| record.table.iter())
     }
 
