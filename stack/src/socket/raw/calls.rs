@@ -163,7 +163,7 @@ impl ProtocolCalls for RawSockets {
         let socket = env.common.record_mut(id)?;
         socket.datagrams_mut()?.connected = None;
         let (addr, port) = (socket.any_addr(false), u16::from(protocol_of(socket.kind)));
-        socket.set_bound(Bound { addr, port, scope: 0, names_port: true });
+        socket.set_bound(Bound { port, names_port: true, ..Bound::any(addr) });
         env.common.set_device(&env.ctx, id, None)
     }
 
