@@ -12,6 +12,16 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tests/run", ".ci/run", "step tests/run"),
     (".ci/run", ".ci/run", "#!/usr/bin/env bash"),
     ("fuzz/run", ".ci/run", "step fuzz/run 60"),
+    ("portolan ss -ltn", "tap-driver/command/tests/control.rs", "$PORTOLAN ss -ltn"),
+    ("portolan ss -tunaoem", "tap-driver/command/tests/control.rs", "$PORTOLAN ss -tunaoem"),
+    (
+        "portolan ss -tni state established '( sport = :echo or dport gt :1024 )'",
+        "tap-driver/command/tests/control.rs",
+        "$PORTOLAN ss -tni state established '( sport = :echo or dport gt :1024 )'",
+    ),
+    ("portolan ss -a --json", "tap-driver/command/tests/control.rs", "$PORTOLAN ss -a --json"),
+    ("portolan stat", "tap-driver/command/tests/control.rs", "$PORTOLAN stat"),
+    ("portolan stat -az 'TcpExt*'", "tap-driver/command/tests/control.rs", "$PORTOLAN stat -az 'TcpExt*'"),
     (
         "cargo run --release -p portolan-tests --bin differ -- --seeds 10000",
         "tests/tests/differ.rs",

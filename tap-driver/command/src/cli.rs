@@ -12,6 +12,8 @@ use portolan_tap::{MAX_MTU, MAX_QUEUES, MIN_MTU, Offload};
 
 use crate::addresses::parse_mac;
 use crate::services::Services;
+use crate::ss::SsOptions;
+use crate::stat::StatOptions;
 
 /// Portolan: a TCP/IP stack in user space, on a Linux TAP device.
 #[derive(Debug, Parser)]
@@ -32,6 +34,10 @@ pub(crate) enum Command {
     /// Show it at work in a network of its own: ping, a web page, 100 MiB through echo, 1,000
     /// connections
     Demo,
+    /// List the sockets of a running stack, as ss lists those of the kernel
+    Ss(Box<SsOptions>),
+    /// Print the counters of a running stack, as nstat prints those of the kernel
+    Stat(Box<StatOptions>),
 }
 
 /// The limit of `--memory`: 1 TiB.
@@ -113,6 +119,15 @@ pub(crate) struct UpOptions {
     /// reorder_by=5ms,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,limit=1000,corrupt=0.1%,mark=1%,seed=7
     #[arg(long, value_name = "SETTINGS")]
     pub(crate) impair: Option<Impairment>,
+
+    /// Where `portolan ss` and `portolan stat` find this stack: a Unix socket, for this user alone
+    /// [default: NAME.sock in $XDG_RUNTIME_DIR/portolan, for root without that in /run/portolan]
+    #[arg(long, value_name = "PATH", conflicts_with = "no_control")]
+    pub(crate) control: Option<PathBuf>,
+
+    /// No control socket
+    #[arg(long)]
+    pub(crate) no_control: bool,
 
     /// Put everything into a new user and network namespace: needs no privileges and touches
     /// nothing of this host
@@ -206,7 +221,7 @@ mod tests {
         let cli = Cli::try_parse_from(["portolan", "up"].iter().chain(arguments))?;
         match cli.command {
             Command::Up(options) => Ok(*options),
-            Command::Demo => panic!("up was written"),
+            _ => panic!("up was written"),
         }
     }
 

@@ -4,6 +4,9 @@
 //! |---|---|
 //! | `cli`, `addresses` | reads the command line; completes and checks the addresses on it |
 //! | `up`, `demo` | the two commands |
+//! | `control` | the control socket of `up`, over which `ss` and `stat` ask |
+//! | `ss`, `stat` | list the sockets and the counters of a running stack |
+//! | `printing` | prints to standard output |
 //! | `session` | the common part of both: a stack on a device, with services |
 //! | `services` | echo, discard, daytime, chargen, and a status page over HTTP |
 //! | `events` | the events that a running command waits for: signals, and the end of its start |
@@ -12,12 +15,16 @@
 
 mod addresses;
 mod cli;
+mod control;
 mod demo;
 mod events;
 mod failure;
 mod logger;
+mod printing;
 mod services;
 mod session;
+mod ss;
+mod stat;
 mod up;
 
 use std::io::Write;
@@ -48,5 +55,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Up(options) => up::run(&options),
         Command::Demo => demo::run(),
+        Command::Ss(options) => ss::run(&options),
+        Command::Stat(options) => stat::run(&options),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::mpsc::Sender;
 use std::thread;
@@ -12,6 +13,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::addresses::AddressPlan;
 use crate::cli::UpOptions;
+use crate::control::server::{ControlServer, Subject};
+use crate::control::{CONTROL_VARIABLE, place};
 use crate::events::{Event, Events};
 use crate::failure::Failure;
 use crate::services::Services;
@@ -26,6 +29,7 @@ const TERM_PATIENCE: Duration = Duration::from_secs(2);
 /// Runs until it is told to stop.
 pub(crate) fn run(options: &UpOptions) -> Result<ExitCode, Failure> {
     check_plausible(options)?;
+    let control_dir = place::default_dir();
     if options.isolated {
         isolate()?;
     }
@@ -36,7 +40,11 @@ pub(crate) fn run(options: &UpOptions) -> Result<ExitCode, Failure> {
     let session = Session::start(settings)?;
     let services = options.services.clone().unwrap_or_else(Services::all);
     finish_start(session.finish_start(services), events.sender())?;
-    let result = Supervisor { session: &session, events: &events, child: None }.run(options);
+    let control = start_control(options, &session, control_dir.as_deref());
+    let result = control.and_then(|control| {
+        let control_path = control.as_ref().map(ControlServer::path);
+        Supervisor { session: &session, events: &events, control_path, child: None }.run(options)
+    });
     session.stop();
     result
 }
@@ -111,9 +119,50 @@ fn finish_start(
     }
 }
 
+/// Makes the control socket. That it cannot be made is a failure only if its place was named.
+fn start_control(
+    options: &UpOptions,
+    session: &Session,
+    dir: Option<&Path>,
+) -> Result<Option<ControlServer>, Failure> {
+    if options.no_control {
+        return Ok(None);
+    }
+    let subject = Subject { handle: session.handle().clone(), device: session.name.clone() };
+    if let Some(path) = &options.control {
+        return ControlServer::start(path, subject).map(Some).map_err(|error| {
+            let path = path.display();
+            Failure::failed(format!(
+                "cannot make the control socket {path}: {error}; choose another with --control"
+            ))
+        });
+    }
+    let Some(dir) = dir else {
+        log::info!("no control socket: XDG_RUNTIME_DIR is not set; --control gives it a place");
+        return Ok(None);
+    };
+    let start = |name: String| ControlServer::start(&dir.join(name), subject.clone());
+    let started = place::prepare_dir(dir).and_then(|()| match start(format!("{}.sock", session.name)) {
+        // Devices in other namespaces may have the same name.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            start(format!("{}-{}.sock", session.name, std::process::id()))
+        }
+        started => started,
+    });
+    match started {
+        Ok(server) => Ok(Some(server)),
+        Err(error) => {
+            log::warn!("no control socket in {}: {error}; --control gives it another place", dir.display());
+            Ok(None)
+        }
+    }
+}
+
 struct Supervisor<'a> {
     session: &'a Session,
     events: &'a Events,
+    /// The control socket, which the command finds in an environment variable.
+    control_path: Option<&'a Path>,
     child: Option<Child>,
 }
 
@@ -129,7 +178,12 @@ impl Supervisor<'_> {
                 Some(Event::Started(Ok(()))) => {
                     print_line(&self.session.ready_line());
                     if let [program, arguments @ ..] = options.command.as_slice() {
-                        let child = Command::new(program).args(arguments).spawn();
+                        let mut command = Command::new(program);
+                        command.args(arguments);
+                        if let Some(path) = self.control_path {
+                            command.env(CONTROL_VARIABLE, path);
+                        }
+                        let child = command.spawn();
                         self.child = Some(child.map_err(|error| Failure::not_started(program, &error))?);
                     }
                 }
