@@ -43,6 +43,7 @@ pub mod seeds;
 pub mod soak;
 pub mod sockopt;
 pub mod sources;
+pub mod streams;
 pub mod transcript;
 mod transfer;
 pub mod unix_sockets;

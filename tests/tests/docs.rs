@@ -47,6 +47,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/tests/datagrams.rs",
         "env!(\"CARGO_BIN_EXE_datagrams\")",
     ),
+    (
+        "cargo run --release -p portolan-tests --bin streams -- --seeds 1000",
+        "tests/tests/streams.rs",
+        "env!(\"CARGO_BIN_EXE_streams\")",
+    ),
     // The test itself carries less.
     (
         "QUIC_MIB=1024 cargo test --release -p portolan-tests --test quic -- --nocapture --test-threads 1",
