@@ -24,6 +24,7 @@ pub struct Builder {
     /// Whether a gateway was given before any interface.
     stray_gateway: Option<IpAddr>,
     busy_poll: Duration,
+    spread_udp_ports: Vec<u16>,
 }
 
 impl Builder {
@@ -35,6 +36,7 @@ impl Builder {
             interfaces: Vec::new(),
             stray_gateway: None,
             busy_poll: Duration::ZERO,
+            spread_udp_ports: Vec::new(),
         }
     }
 
@@ -109,6 +111,15 @@ impl Builder {
         self
     }
 
+    /// Spreads the datagrams to this UDP port over all queues, by a hash of their addresses and
+    /// ports. Otherwise each UDP port belongs to one queue.
+    /// [`UdpSocket::bind_on_every_queue`](crate::UdpSocket::bind_on_every_queue) binds sockets to
+    /// such a port. With one queue this has no effect.
+    pub fn spread_udp_port(mut self, port: u16) -> Self {
+        self.spread_udp_ports.push(port);
+        self
+    }
+
     /// Makes the stack, starts its driver thread, and waits until the stack's addresses can be
     /// used. If interfaces have several queues, there are as many stacks and threads.
     ///
@@ -167,7 +178,7 @@ impl Builder {
             Some(seed) => first_half(seed),
             None => first_half(random_seed()?),
         };
-        let steering = Steering::new(count, key);
+        let steering = Steering::new(count, key).spread_udp_ports(self.spread_udp_ports);
         let config = self.config.divided_by(count);
         config.check().map_err(|error| {
             refused(format!("the limits are divided among {count} queues with a stack each: {error}"))

@@ -206,7 +206,14 @@ impl Socket {
 
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         let (socket, peer) = self.accept_named()?;
-        Ok((socket, ip_of(peer).map_err(to_io_error)?))
+        Ok((socket.with_timeouts_of(self), ip_of(peer).map_err(to_io_error)?))
+    }
+
+    /// As on Linux a connection has SO_RCVTIMEO and SO_SNDTIMEO of its listener.
+    fn with_timeouts_of(self, listener: &Socket) -> Socket {
+        self.read_timeout.store(listener.read_timeout.value());
+        self.write_timeout.store(listener.write_timeout.value());
+        self
     }
 
     /// Like [`accept`](Socket::accept), for a listener of any family.
@@ -225,7 +232,8 @@ impl Socket {
             Ok((descriptor, register(core, descriptor)?, ip_of(peer)?))
         })?;
         let (descriptor, id, peer) = accepted.map_err(to_io_error)?;
-        Ok((Socket::of(self.stacks.clone(), self.stack, descriptor, id), peer))
+        let socket = Socket::of(self.stacks.clone(), self.stack, descriptor, id);
+        Ok((socket.with_timeouts_of(self), peer))
     }
 
     /// Rings this bell, too, at every event that a reader waits for.
@@ -289,6 +297,25 @@ impl Socket {
             _ => return self.set_stack_option(option),
         }
         Ok(())
+    }
+
+    /// SO_BINDTODEVICE, with the interface that has this name.
+    pub(crate) fn device_option(&self, name: Option<&str>) -> io::Result<SocketOption> {
+        let by_name = |name: &str| {
+            let iface = self.engine().inspect(|stack| stack.interface_by_name(name));
+            iface.ok_or_else(|| {
+                let text = format!("there is no interface {name:?}; Handle::interfaces lists them");
+                io::Error::new(io::ErrorKind::NotFound, text)
+            })
+        };
+        Ok(SocketOption::BindToDevice(name.map(by_name).transpose()?))
+    }
+
+    /// The name of the interface that the socket is bound to.
+    pub(crate) fn device(&self) -> io::Result<Option<String>> {
+        let device = self.options()?.device;
+        let name = |iface| self.engine().inspect(|stack| stack.interface_name(iface).map(String::from));
+        Ok(device.and_then(name))
     }
 
     fn set_stack_option(&self, option: SocketOption) -> io::Result<()> {

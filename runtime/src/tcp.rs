@@ -108,6 +108,23 @@ impl TcpListener {
         self.sockets.close()
     }
 
+    /// SO_BINDTODEVICE: restricts the socket to the interface with this name, or with `None` to
+    /// none. To have it before the socket is bound, pass
+    /// [`SocketOption::BindToDevice`] where the socket is made.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such interface.
+    pub fn bind_device(&self, name: Option<&str>) -> io::Result<()> {
+        let option = self.sockets.first().device_option(name)?;
+        self.sockets.set_option(option)
+    }
+
+    /// The name of the interface that the socket is bound to.
+    pub fn device(&self) -> io::Result<Option<String>> {
+        self.sockets.first().device()
+    }
+
     /// Sets any option.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.sockets.set_option(option)
@@ -347,6 +364,23 @@ impl TcpStream {
     /// Takes the pending error (SO_ERROR).
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.socket.take_error()
+    }
+
+    /// SO_BINDTODEVICE: restricts the socket to the interface with this name, or with `None` to
+    /// none. To have it before the socket is bound, pass
+    /// [`SocketOption::BindToDevice`] where the socket is made.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` if there is no such interface.
+    pub fn bind_device(&self, name: Option<&str>) -> io::Result<()> {
+        let option = self.socket.device_option(name)?;
+        self.socket.set_option(option)
+    }
+
+    /// The name of the interface that the socket is bound to.
+    pub fn device(&self) -> io::Result<Option<String>> {
+        self.socket.device()
     }
 
     /// Sets any option.

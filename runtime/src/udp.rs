@@ -46,6 +46,30 @@ impl UdpSocket {
         Ok(UdpSocket { socket: Arc::new(socket) })
     }
 
+    /// Binds a socket on each queue of the interfaces to this address, with SO_REUSEPORT. The port
+    /// must be one that is spread over the queues
+    /// ([`Builder::spread_udp_port`](crate::Builder::spread_udp_port)), unless there is only one
+    /// queue. A datagram always goes to the same socket as the others of its sender.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`bind`](UdpSocket::bind); `AddrNotAvailable` for another port.
+    pub fn bind_on_every_queue(
+        handle: &impl AsRef<Handle>,
+        addr: impl Into<SocketAddr>,
+    ) -> io::Result<Vec<UdpSocket>> {
+        let (addr, handle) = (addr.into(), handle.as_ref());
+        // A runtime has at most 65,535 stacks.
+        let stacks = 0..handle.stacks.count() as u16;
+        let sockets = stacks.map(|stack| {
+            let options = [SocketOption::ReusePort(true)];
+            let socket = Socket::new(handle, stack, domain_of(addr), SocketKind::Datagram, &options)?;
+            socket.bind(addr)?;
+            Ok(UdpSocket { socket: Arc::new(socket) })
+        });
+        sockets.collect()
+    }
+
     /// Waits for a datagram. Returns its length and its sender; the part that does not fit into the
     /// buffer is lost.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {

@@ -560,3 +560,41 @@ fn a_read_waits_for_all_of_its_buffer_if_it_is_told_to() {
         assert_eq!(far.recv_with(&mut buf, RecvFlags::WAIT_ALL).unwrap(), 0);
     });
 }
+
+/// As Linux.
+#[test]
+fn accepted_connections_have_the_time_outs_of_their_listener() {
+    within_time(|| {
+        let (server, client) = pair();
+        let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
+        let short = Some(Duration::from_millis(30));
+        listener.set_option(SocketOption::ReceiveTimeout(short)).unwrap();
+        listener.set_option(SocketOption::SendTimeout(Some(Duration::from_secs(9)))).unwrap();
+        let _peer = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        assert_eq!(stream.read_timeout().unwrap(), short);
+        assert_eq!(stream.write_timeout().unwrap(), Some(Duration::from_secs(9)));
+        let error = stream.read(&mut [0; 1]).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+    });
+}
+
+#[test]
+fn sockets_are_bound_to_interfaces_by_name() {
+    within_time(|| {
+        let (server, client) = pair();
+        let listener = TcpListener::bind(&server, addr(1, 7)).unwrap();
+        assert_eq!(listener.device().unwrap(), None);
+        listener.bind_device(Some("lo")).unwrap();
+        let refused = TcpStream::connect(&client, addr(1, 7)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+        listener.bind_device(Some("if0")).unwrap();
+        let stream = TcpStream::connect(&client, addr(1, 7)).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(accepted.device().unwrap().as_deref(), Some("if0"));
+        stream.bind_device(Some("if0")).unwrap();
+        stream.bind_device(None).unwrap();
+        let unknown = stream.bind_device(Some("if9")).unwrap_err();
+        assert_eq!(unknown.kind(), ErrorKind::NotFound);
+    });
+}

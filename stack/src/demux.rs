@@ -1,11 +1,14 @@
 //! Demultiplexing: finds the socket for the addresses and ports of a packet. Each step is one hash
 //! look-up, never a scan.
 
+use alloc::boxed::Box;
 use core::hash::{BuildHasher, Hash, Hasher};
+use core::mem;
 use core::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use smallvec::SmallVec;
 
+use crate::error::{Error, Result};
 use crate::hash::{HashMap, Keyed, hash_map};
 use crate::rng::Rng;
 
@@ -152,10 +155,12 @@ pub(crate) struct BoundKey {
 /// Sockets that share a bound address and port (SO_REUSEPORT, or SO_REUSEADDR with UDP), in the
 /// order of binding.
 #[derive(Clone, Debug)]
-struct Group<Id> {
+struct Group<Id, S> {
     members: SmallVec<[Member<Id>; 2]>,
     /// How many of them have SO_REUSEPORT.
     sharing: usize,
+    /// How one of those is chosen; `None` for a hash.
+    selector: Option<Box<S>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -164,15 +169,20 @@ struct Member<Id> {
     reuse_port: bool,
 }
 
-impl<Id: Copy> Group<Id> {
+impl<Id: Copy, S> Group<Id, S> {
     /// Picks a member. Measured on Linux 6.18: the newest member gets everything, unless it has
     /// SO_REUSEPORT; then flows are spread over the members that have it.
-    fn pick(&self, flow: impl FnOnce() -> u64) -> Option<Id> {
+    fn pick(&self, flow: impl FnOnce() -> u64, select: impl FnOnce(&S, u64) -> Option<usize>) -> Option<Id> {
         let newest = self.members.last()?;
         if !newest.reuse_port || self.sharing == 1 {
             return Some(newest.id);
         }
-        let nth = (flow() % self.sharing as u64) as usize;
+        let hash = flow();
+        let selected = self.selector.as_deref().and_then(|selector| select(selector, hash));
+        let nth = match selected {
+            Some(index) if index < self.sharing => index,
+            _ => (hash % self.sharing as u64) as usize,
+        };
         if self.sharing == self.members.len() {
             return self.members.get(nth).map(|member| member.id);
         }
@@ -181,24 +191,26 @@ impl<Id: Copy> Group<Id> {
     }
 }
 
-/// Sockets by bound address, port and device.
+/// Sockets by bound address, port and device. `S` is what chooses among sockets that share them.
 #[derive(Debug)]
-pub(crate) struct BoundTable<Id> {
-    groups: HashMap<BoundKey, Group<Id>>,
+pub(crate) struct BoundTable<Id, S> {
+    groups: HashMap<BoundKey, Group<Id, S>>,
     /// The number of groups bound to one address. If it is zero, one look-up is saved.
     ones: usize,
     flow_key: Keyed,
 }
 
-impl<Id: Copy + PartialEq> BoundTable<Id> {
+impl<Id: Copy + PartialEq, S: Clone> BoundTable<Id, S> {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         BoundTable { groups: hash_map(rng), ones: 0, flow_key: Keyed::new(rng) }
     }
 
-    pub(crate) fn insert(&mut self, key: BoundKey, id: Id, reuse_port: bool) {
+    /// Adds a socket. As on Linux the selector of the first one counts.
+    pub(crate) fn insert(&mut self, key: BoundKey, id: Id, reuse_port: bool, selector: Option<&S>) {
         let group = self.groups.entry(key).or_insert_with(|| {
             self.ones += usize::from(matches!(key.addr, BoundAddr::One(_)));
-            Group { members: SmallVec::new(), sharing: 0 }
+            let selector = selector.filter(|_| reuse_port).cloned().map(Box::new);
+            Group { members: SmallVec::new(), sharing: 0, selector }
         });
         group.members.push(Member { id, reuse_port });
         group.sharing += usize::from(reuse_port);
@@ -211,11 +223,15 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
 
     pub(crate) fn remove(&mut self, key: BoundKey, id: Id) {
         if let Some(group) = self.groups.get_mut(&key) {
-            let Group { members, sharing } = group;
-            members.retain(|member| {
-                *sharing -= usize::from(member.id == id && member.reuse_port);
-                member.id != id
-            });
+            let Group { members, sharing, .. } = group;
+            let Some(at) = members.iter().position(|member| member.id == id) else { return };
+            if *sharing == members.len() {
+                // As on Linux the last one moves into the gap, so that selectors find it there.
+                members.swap_remove(at);
+                *sharing -= 1;
+            } else {
+                *sharing -= usize::from(members.remove(at).reuse_port);
+            }
             if group.members.is_empty() {
                 self.groups.remove(&key);
                 self.ones -= usize::from(matches!(key.addr, BoundAddr::One(_)));
@@ -223,22 +239,38 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
         }
     }
 
-    /// The socket for a packet of this flow, and the device that it is bound to. In a group with
-    /// SO_REUSEPORT a flow always goes to the same socket. Sockets that are bound to a device are
-    /// found if it is the scope of the flow.
+    /// The socket for a packet of this flow. In a group with SO_REUSEPORT a flow always goes to the
+    /// same socket, unless `select`, which gets the selector of the group and the hash of the flow,
+    /// returns the index of another. Sockets that are bound to a device are found if it is the
+    /// scope of the flow.
     #[inline]
-    pub(crate) fn find(&self, flow: &FourTuple) -> Option<Id> {
+    pub(crate) fn find_for(
+        &self,
+        flow: &FourTuple,
+        select: impl FnOnce(&S, u64) -> Option<usize>,
+    ) -> Option<Id> {
         if flow.scope != 0 {
-            return self.find_on(flow).map(|(id, _)| id);
+            let (_, group) = self.candidates_on(flow.local.addr, flow.local.port, flow.scope).next()?;
+            return group.pick(|| self.flow_key.hash_one(flow), select);
         }
         let group = self.candidates(flow.local.addr, flow.local.port).next()?;
-        group.pick(|| self.flow_key.hash_one(flow))
+        group.pick(|| self.flow_key.hash_one(flow), select)
     }
 
-    /// Like [`find`](BoundTable::find), also returns the device that the socket is bound to.
-    pub(crate) fn find_on(&self, flow: &FourTuple) -> Option<(Id, u16)> {
-        let (device, group) = self.candidates_on(flow.local.addr, flow.local.port, flow.scope).next()?;
-        Some((group.pick(|| self.flow_key.hash_one(flow))?, device))
+    /// Sets how a socket of a socket's group is chosen, and returns how that was done before. EINVAL
+    /// unless the socket was entered with SO_REUSEPORT.
+    pub(crate) fn set_selector(&mut self, key: BoundKey, id: Id, selector: Option<S>) -> Result<Option<S>> {
+        let group = self.groups.get_mut(&key).ok_or(Error::InvalidArgument)?;
+        if !group.members.iter().any(|member| member.id == id && member.reuse_port) {
+            return Err(Error::InvalidArgument);
+        }
+        Ok(mem::replace(&mut group.selector, selector.map(Box::new)).map(|selector| *selector))
+    }
+
+    /// The device that the sockets for a packet of this flow are bound to, 0 for none; `None` if
+    /// there are no sockets.
+    pub(crate) fn device_for(&self, flow: &FourTuple) -> Option<u16> {
+        Some(self.candidates_on(flow.local.addr, flow.local.port, flow.scope).next()?.0)
     }
 
     /// All sockets for a broadcast packet to `dst` that came in through this device.
@@ -248,7 +280,7 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
     }
 
     /// The groups without a device that a packet to `dst` could be for, the most specific first.
-    fn candidates(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = &Group<Id>> {
+    fn candidates(&self, dst: IpAddr, port: u16) -> impl Iterator<Item = &Group<Id, S>> {
         let skipped = usize::from(self.ones == 0);
         let addrs = BoundAddr::candidates(dst).into_iter().skip(skipped);
         addrs.filter_map(move |addr| self.groups.get(&BoundKey { addr, port, device: 0 }))
@@ -256,7 +288,12 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
 
     /// The groups that a packet to `dst` through this device could be for, and the devices that
     /// they are bound to.
-    fn candidates_on(&self, dst: IpAddr, port: u16, device: u16) -> impl Iterator<Item = (u16, &Group<Id>)> {
+    fn candidates_on(
+        &self,
+        dst: IpAddr,
+        port: u16,
+        device: u16,
+    ) -> impl Iterator<Item = (u16, &Group<Id, S>)> {
         let keys = BoundAddr::candidates_on(dst, device).into_iter();
         // Without a device each key would come twice.
         let keys = keys.enumerate().filter(move |(at, _)| device != 0 || !matches!(at, 0 | 2 | 3));
@@ -269,6 +306,15 @@ impl<Id: Copy + PartialEq> BoundTable<Id> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A selector is an index here.
+    type Table = BoundTable<u32, usize>;
+
+    impl Table {
+        fn find(&self, flow: &FourTuple) -> Option<u32> {
+            self.find_for(flow, |&index, _| Some(index))
+        }
+    }
 
     fn tuple(local: &str, remote: &str) -> FourTuple {
         let (local, remote): (SocketAddr, SocketAddr) = (local.parse().unwrap(), remote.parse().unwrap());
@@ -283,16 +329,16 @@ mod tests {
         BoundKey { addr, port, device: 0 }
     }
 
-    fn table() -> BoundTable<u32> {
+    fn table() -> Table {
         BoundTable::new(&mut Rng::new([1; 32]))
     }
 
     #[test]
     fn the_most_specific_binding_wins() {
         let mut t = table();
-        t.insert(key(BoundAddr::AnyDual, 80), 1, false);
-        t.insert(key(BoundAddr::AnyV4, 80), 2, false);
-        t.insert(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 3, false);
+        t.insert(key(BoundAddr::AnyDual, 80), 1, false, None);
+        t.insert(key(BoundAddr::AnyV4, 80), 2, false, None);
+        t.insert(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 3, false, None);
         assert_eq!(t.find(&tuple("10.0.0.2:80", "10.0.0.1:5")), Some(3));
         assert_eq!(t.find(&tuple("10.0.0.9:80", "10.0.0.1:5")), Some(2));
         assert_eq!(t.find(&tuple("[fd00::2]:80", "[fd00::1]:5")), Some(1));
@@ -300,7 +346,7 @@ mod tests {
         assert_eq!(t.find(&tuple("10.0.0.9:80", "10.0.0.1:5")), Some(1));
         t.remove(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 3);
         assert_eq!(t.find(&tuple("10.0.0.2:80", "10.0.0.1:5")), Some(1));
-        t.insert(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 4, false);
+        t.insert(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 4, false, None);
         assert_eq!(t.find(&tuple("10.0.0.2:80", "10.0.0.1:5")), Some(4));
         assert_eq!(t.find(&tuple("10.0.0.9:81", "10.0.0.1:5")), None);
     }
@@ -310,13 +356,13 @@ mod tests {
     fn a_device_counts_more_than_a_family_and_less_than_an_address() {
         let mut t = table();
         let on = |scope: u16| FourTuple { scope, ..tuple("10.0.0.2:80", "10.0.0.1:5") };
-        t.insert(key(BoundAddr::AnyV4, 80), 1, false);
-        t.insert(BoundKey { device: 7, ..key(BoundAddr::AnyDual, 80) }, 2, false);
+        t.insert(key(BoundAddr::AnyV4, 80), 1, false, None);
+        t.insert(BoundKey { device: 7, ..key(BoundAddr::AnyDual, 80) }, 2, false, None);
         assert_eq!((t.find(&on(7)), t.find(&on(8)), t.find(&on(0))), (Some(2), Some(1), Some(1)));
-        assert_eq!((t.find_on(&on(7)), t.find_on(&on(8))), (Some((2, 7)), Some((1, 0))));
-        t.insert(BoundKey { device: 7, ..key(BoundAddr::AnyV4, 80) }, 3, false);
+        assert_eq!((t.device_for(&on(7)), t.device_for(&on(8))), (Some(7), Some(0)));
+        t.insert(BoundKey { device: 7, ..key(BoundAddr::AnyV4, 80) }, 3, false, None);
         assert_eq!(t.find(&on(7)), Some(3));
-        t.insert(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 4, false);
+        t.insert(key(BoundAddr::One("10.0.0.2".parse().unwrap()), 80), 4, false, None);
         assert_eq!((t.find(&on(7)), t.find(&on(0))), (Some(4), Some(4)));
         let all = |device| std::vec::Vec::from_iter(t.all("10.0.0.2".parse().unwrap(), 80, device));
         assert_eq!((all(7), all(8), all(0)), ([4, 3, 2, 1].into(), [4, 1].into(), [4, 1].into()));
@@ -326,7 +372,7 @@ mod tests {
     fn flows_are_spread_over_a_reuse_port_group_and_stick() {
         let mut t = table();
         for id in 0..4 {
-            t.insert(key(BoundAddr::AnyV4, 53), id, true);
+            t.insert(key(BoundAddr::AnyV4, 53), id, true, None);
         }
         let mut seen = [0; 4];
         for port in 1..=400 {
@@ -336,6 +382,36 @@ mod tests {
             seen[id as usize] += 1;
         }
         assert!(seen.iter().all(|&count| count > 50), "{seen:?}");
+    }
+
+    /// Measured on Linux 6.18, with programs that return a constant.
+    #[test]
+    fn a_selector_names_members_by_index_and_otherwise_the_hash_decides() {
+        let mut t = table();
+        let here = key(BoundAddr::AnyV4, 53);
+        let flow = |port: u32| tuple("10.0.0.2:53", &std::format!("10.0.0.1:{port}"));
+        let picked = |t: &Table| {
+            let ids = (1..=100).filter_map(|port| t.find(&flow(port)));
+            std::vec::Vec::from_iter(ids.collect::<std::collections::BTreeSet<u32>>())
+        };
+        for id in 0..4 {
+            t.insert(here, id, true, None);
+        }
+        assert_eq!(picked(&t), [0, 1, 2, 3], "there is no selector");
+        assert_eq!(t.set_selector(here, 9, None), Err(Error::InvalidArgument));
+        assert_eq!(t.set_selector(here, 1, Some(4)), Ok(None));
+        assert_eq!(picked(&t), [0, 1, 2, 3], "beyond the last one");
+        assert_eq!(t.set_selector(here, 1, Some(1)), Ok(Some(4)));
+        assert_eq!(picked(&t), [1]);
+        // The last one moves into the gap; and the selector stays while there is a member.
+        t.remove(here, 1);
+        assert_eq!(picked(&t), [3]);
+        assert_eq!(t.set_selector(here, 0, None), Ok(Some(1)));
+        assert_eq!(picked(&t), [0, 2, 3]);
+        // A member that does not share gets everything, whatever the selector says.
+        assert_eq!(t.set_selector(here, 0, Some(0)), Ok(None));
+        t.insert(here, 7, false, None);
+        assert_eq!(picked(&t), [7]);
     }
 
     /// Measured on Linux 6.18; `true` is a member with SO_REUSEPORT beside SO_REUSEADDR.
@@ -351,14 +427,14 @@ mod tests {
         ];
         for (members, expected) in cases {
             let mut t = table();
-            let used = |t: &BoundTable<u32>| {
+            let used = |t: &Table| {
                 let flow = |port: u32| tuple("10.0.0.2:53", &std::format!("10.0.0.1:{port}"));
                 let ids: std::collections::BTreeSet<u32> =
                     (1..=100).filter_map(|port| t.find(&flow(port))).collect();
                 std::vec::Vec::from_iter(ids)
             };
             for (id, &reuse_port) in (0..).zip(members) {
-                t.insert(key(BoundAddr::AnyV4, 53), id, reuse_port);
+                t.insert(key(BoundAddr::AnyV4, 53), id, reuse_port, None);
             }
             assert_eq!(used(&t), expected, "{members:?}");
             if members == [true, true, false] {

@@ -155,12 +155,12 @@ pub use network::{
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{
     ControlData, Credentials, DatagramMeta, Descriptor, Domain, ErrorOrigin, FastOpenOptions, IcmpFilter,
-    Interest, IpOptions, LinkAddr, LinkHeader, MtuDiscover, MulticastOptions, PacketMembership,
-    PacketMembershipKind, PacketMeta, PacketStatistics, QueuedError, RawOptions, Ready, Received, SendMeta,
-    Shutdown, SockAddr, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState, SocketWalk,
-    TcpOptions, UdpOptions, UnixAddr, UnixMessage, UnixSend,
+    Interest, IpOptions, LinkAddr, LinkHeader, MtuDiscover, MulticastOptions, PacketFanout, PacketFanoutMode,
+    PacketMembership, PacketMembershipKind, PacketMeta, PacketStatistics, QueuedError, RawOptions, Ready,
+    Received, SendMeta, Shutdown, SockAddr, SocketInfo, SocketKind, SocketOption, SocketOptions, SocketState,
+    SocketWalk, TcpOptions, UdpOptions, UnixAddr, UnixMessage, UnixSend,
 };
-pub use socket::{OptionName, option_names};
+pub use socket::{OptionName, PortSelector, option_names};
 pub use stack::Stack;
 pub use stats::{
     CookieStats, Counter, EcnStats, FastOpenStats, IcmpStats, IpStats, LinkStats, MemoryStats, MtuStats,

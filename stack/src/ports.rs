@@ -262,8 +262,18 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
         self
     }
 
+    /// Whether this port may be drawn.
     fn is_ours(&self, port: u16) -> bool {
-        self.share.as_ref().is_none_or(|share| share.has_port(port))
+        self.share.as_ref().is_none_or(|share| share.has_port(port) && !share.is_spread(port))
+    }
+
+    /// Whether this port may be bound: one that all stacks have with SO_REUSEPORT only.
+    fn may_have(&self, port: u16, reuse: Reuse) -> bool {
+        match &self.share {
+            Some(share) if share.is_spread(port) => reuse.has_port(),
+            Some(share) => share.has_port(port),
+            None => true,
+        }
     }
 
     /// Whether `new` conflicts with the existing bindings, by Linux's rules.
@@ -287,7 +297,7 @@ impl<Id: Copy + PartialEq> PortTable<Id> {
                 })
                 .0
                 .ok_or(Error::AddressInUse)?,
-            port if !self.is_ours(port) => return Err(Error::AddressNotAvailable),
+            port if !self.may_have(port, new.reuse) => return Err(Error::AddressNotAvailable),
             port if self.conflicts(port, &new) => return Err(Error::AddressInUse),
             port => port,
         };

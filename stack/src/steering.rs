@@ -21,12 +21,15 @@
 //! |---|---|
 //! | TCP | by a keyed hash of both addresses and ports |
 //! | UDP | by the local port, modulo the number of stacks: a UDP socket is on one stack |
+//! | UDP to a [spread port](Steering::spread_udp_ports) | by the hash, as TCP; to a group, all of them |
 //! | ICMP echo reply | by the identifier, in the same way |
 //! | ICMP error | that of the packet that it quotes |
 //! | ARP, NDP, IGMP, MLD, fragments | all of them |
 //! | other protocols, which only raw sockets receive | the first stack |
 //! | anything else: echo requests, malformed packets | the stack that received it |
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
@@ -46,6 +49,8 @@ use crate::network::Medium;
 pub struct Steering {
     stacks: u16,
     key: Keyed,
+    /// The UDP ports that all stacks have, sorted.
+    spread: Arc<[u16]>,
 }
 
 /// Omits the key, which is secret.
@@ -71,7 +76,25 @@ impl Steering {
     /// Steering for this many stacks; 0 counts as 1. The key must be secret: an attacker who knows
     /// it can choose the stack that its connections load.
     pub fn new(stacks: u16, key: [u8; 16]) -> Self {
-        Steering { stacks: stacks.max(1), key: Keyed::from_key(key) }
+        Steering { stacks: stacks.max(1), key: Keyed::from_key(key), spread: Arc::default() }
+    }
+
+    /// Spreads the flows of these UDP ports over all stacks, by a keyed hash of addresses and ports
+    /// as those of TCP, instead of giving each port to one stack. A socket with SO_REUSEPORT may
+    /// then be bound to such a port on every stack, and should be: a stack without one refuses its
+    /// part of the datagrams. Datagrams to a group are for the sockets of all stacks. No such port
+    /// is drawn for a socket that is bound to port 0.
+    pub fn spread_udp_ports(mut self, ports: impl IntoIterator<Item = u16>) -> Self {
+        let mut all: Vec<u16> = self.spread.iter().copied().chain(ports).collect();
+        all.sort_unstable();
+        all.dedup();
+        self.spread = all.into();
+        self
+    }
+
+    /// Whether all stacks have this UDP port ([`spread_udp_ports`](Steering::spread_udp_ports)).
+    pub fn is_spread(&self, port: u16) -> bool {
+        self.spread.binary_search(&port).is_ok()
     }
 
     /// How many stacks there are.
@@ -170,8 +193,9 @@ impl Steering {
             Direction::Out => (src, dst),
         };
         match protocol {
-            protocol::TCP => Destination::One(self.of_connection((local, local_port), (remote, remote_port))),
-            _ => Destination::One(self.of_port(local_port)),
+            protocol::UDP if local.is_multicast() && self.is_spread(local_port) => Destination::All,
+            protocol::UDP if !self.is_spread(local_port) => Destination::One(self.of_port(local_port)),
+            _ => Destination::One(self.of_connection((local, local_port), (remote, remote_port))),
         }
     }
 
@@ -180,7 +204,7 @@ impl Steering {
         self.of_connection((local.ip(), local.port()), (remote.ip(), remote.port()))
     }
 
-    /// Which stack has the UDP socket on this port, or the echo socket with this identifier.
+    /// Which stack has the UDP socket on this port, unless the port is spread, or the echo socket with this identifier.
     pub fn of_port(&self, port: u16) -> u16 {
         port % self.stacks
     }
@@ -279,6 +303,11 @@ impl Share {
     pub(crate) fn has_connection(&self, tuple: &FourTuple) -> bool {
         let FourTuple { local, remote, .. } = tuple;
         self.steering.of_connection((local.addr, local.port), (remote.addr, remote.port)) == self.index
+    }
+
+    /// Whether every stack has this UDP port.
+    pub(crate) fn is_spread(&self, port: u16) -> bool {
+        self.steering.is_spread(port)
     }
 
     pub(crate) fn has_port(&self, port: u16) -> bool {

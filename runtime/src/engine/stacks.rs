@@ -79,7 +79,7 @@ impl Stacks {
     /// The number of the stack for a datagram socket on this port; 0 is any port.
     pub(crate) fn for_port(&self, port: u16) -> u16 {
         match &self.steering {
-            Some(steering) if port != 0 => steering.of_port(port),
+            Some(steering) if port != 0 && !steering.is_spread(port) => steering.of_port(port),
             _ => self.any(),
         }
     }

@@ -94,6 +94,22 @@ macro_rules! ip_settings {
                 self.socket.call(|owner, now, d| owner.disconnect(now, d))
             }
 
+            /// SO_BINDTODEVICE: restricts the socket to the interface with this name, or with `None`
+            /// to none.
+            ///
+            /// # Errors
+            ///
+            /// `NotFound` if there is no such interface.
+            pub fn bind_device(&self, name: Option<&str>) -> ::std::io::Result<()> {
+                let option = self.socket.device_option(name)?;
+                self.socket.set_option(option)
+            }
+
+            /// The name of the interface that the socket is bound to.
+            pub fn device(&self) -> ::std::io::Result<Option<String>> {
+                self.socket.device()
+            }
+
             /// IP_TTL and IPV6_UNICAST_HOPS, 1 to 255.
             pub fn set_ttl(&self, ttl: u32) -> ::std::io::Result<()> {
                 self.socket.set_ttl(ttl)

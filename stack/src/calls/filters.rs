@@ -1,9 +1,10 @@
 //! The calls that filter the packets of a socket.
 
-use super::{Caller as _, Owner};
+use super::{Caller as _, Owner, call};
 use crate::bpf::Filter;
 use crate::error::Result;
 use crate::socket::Descriptor;
+use crate::socket::PortSelector;
 use crate::stack::Stack;
 
 macro_rules! calls {
@@ -71,5 +72,31 @@ calls! {
         let (stack, caller) = self.caller_mut();
         let id = stack.sockets.common.socket(caller, d)?.0;
         stack.sockets.common.detach_filter(id)
+    }
+
+    /// Sets how one of the sockets that share the socket's address and port is chosen
+    /// (SO_ATTACH_REUSEPORT_CBPF), or with `None` that a hash decides again
+    /// (SO_DETACH_REUSEPORT_BPF). It may be set before the socket is bound; of several sockets
+    /// the first one that is bound decides then. `InvalidArgument` without SO_REUSEPORT, or if the
+    /// socket was bound without it; `NotFound` if there is nothing to take away.
+    ///
+    /// ```
+    /// use portolan::{Config, Domain, Instant, PortSelector, SocketKind, SocketOption, Stack};
+    ///
+    /// let now = Instant::ZERO;
+    /// let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// let mut workers = Vec::new();
+    /// for _ in 0..2 {
+    ///     let worker = stack.socket(Domain::V4, SocketKind::Datagram)?;
+    ///     stack.set_option(now, worker, SocketOption::ReusePort(true))?;
+    ///     stack.bind(worker, ([127, 0, 0, 1], 53))?;
+    ///     workers.push(worker);
+    /// }
+    /// // Three of four flows for the first worker.
+    /// stack.select_on_port(workers[0], Some(PortSelector::Table([0, 0, 0, 1].into())))?;
+    /// # Ok::<(), portolan::Error>(())
+    /// ```
+    pub fn select_on_port(&mut self, d: Descriptor, selector: Option<PortSelector>) -> Result<()> {
+        call(self, d, |kind, env, id| kind.select_on_port(env, id, selector))
     }
 }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{Caller as _, Owner};
+use super::{Caller as _, Owner, call, socket_of};
+use crate::bpf::Filter;
 use crate::error::Result;
-use crate::socket::{Descriptor, LinkAddr, PacketMeta, PacketStatistics};
+use crate::socket::{Descriptor, LinkAddr, PacketFanout, PacketMeta, PacketStatistics};
 use crate::stack::Stack;
 use crate::time::Instant;
 
@@ -88,6 +89,18 @@ calls! {
         let id = stack.sockets.common.socket(caller, d)?.0;
         let (mut env, kinds) = stack.parts();
         kinds.packet.send_packet(&mut env, id, data, to)
+    }
+
+    /// Sets the program that chooses among the members of the socket's group (PACKET_FANOUT_DATA).
+    /// `InvalidArgument` unless it is a packet socket in a group of the mode
+    /// [`PacketFanoutMode::Program`](crate::PacketFanoutMode::Program).
+    pub fn set_fanout_program(&mut self, d: Descriptor, program: Filter) -> Result<()> {
+        call(self, d, |kind, _, id| kind.set_fanout_program(id, program))
+    }
+
+    /// The group of PACKET_FANOUT that the socket is a member of.
+    pub fn packet_fanout(&self, d: Descriptor) -> Result<Option<PacketFanout>> {
+        Ok(socket_of(self, d)?.1.packets()?.fanout)
     }
 
     /// Returns the counts of a packet socket and resets them (PACKET_STATISTICS).

@@ -1,5 +1,6 @@
 //! `bind`: turns the address that a program names into the socket's binding, and takes its port.
 
+use alloc::boxed::Box;
 use core::net::{Ipv6Addr, SocketAddr};
 
 use super::common::{Common, Env};
@@ -12,6 +13,7 @@ use crate::id::SocketId;
 use crate::interface_id::InterfaceId;
 use crate::network::Network;
 use crate::ports::{Binding, PortTable, WantedPort};
+use crate::socket::port_selector::{BoundSockets, PortSelector};
 
 impl Socket {
     /// The binding that a call gives a socket which its program has not bound.
@@ -115,6 +117,27 @@ impl Common {
         let (names_port, names_addr) = (endpoint.port != 0, matches!(addr, BoundAddr::One(_)));
         Ok(Bound { addr, port: endpoint.port, scope, names_port, names_addr })
     }
+}
+
+/// Sets how a socket on the port of this one is chosen, or with `None` that the hash decides.
+/// `bound`: its binding, if it is in the table. As on Linux EINVAL without SO_REUSEPORT, and ENOENT
+/// if there is nothing to take away.
+pub(super) fn set_selector(
+    env: &mut Env<'_>,
+    table: &mut BoundSockets,
+    id: SocketId,
+    bound: Option<Bound>,
+    selector: Option<PortSelector>,
+) -> Result<()> {
+    let socket = env.common.record_mut(id)?;
+    let before = match bound {
+        Some(bound) => table.set_selector(bound.key(), id, selector.clone())?,
+        None if !socket.options.reuse_port => return Err(Error::InvalidArgument),
+        None => socket.options.port_selector.as_deref().cloned(),
+    };
+    let is_missing = selector.is_none() && before.is_none();
+    socket.options.port_selector = selector.map(Box::new);
+    if is_missing { Err(Error::NotFound) } else { Ok(()) }
 }
 
 /// Takes the port of a binding, or draws one for port 0. EADDRINUSE.

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::binding::{Groups, bind_port};
+use super::binding::{Groups, bind_port, set_selector};
 use super::common::Env;
 use super::datagram_calls::Sources;
 use super::groups::GroupChange;
@@ -12,13 +12,15 @@ use super::options::SocketOption;
 use super::record::Socket;
 use super::scope::{Bound, is_link_local, present};
 use super::takers::{Keys, Takers, keys};
+use crate::bpf::Filter;
 use crate::config::Config;
-use crate::demux::{BoundAddr, BoundTable, FourTuple};
+use crate::demux::{BoundAddr, FourTuple};
 use crate::error::{Error, Result};
 use crate::id::SocketId;
 use crate::multicast::MulticastInterface;
 use crate::ports::PortTable;
 use crate::rng::Rng;
+use crate::socket::port_selector::{BoundSockets, PortSelector};
 use crate::steering::Share;
 
 /// The differences between the kinds of sockets that use [`BoundPorts`].
@@ -38,7 +40,7 @@ pub(super) struct PortRules {
 pub(super) struct BoundPorts {
     rules: PortRules,
     ports: PortTable<SocketId>,
-    bound: BoundTable<SocketId>,
+    bound: BoundSockets,
     /// The sockets that datagrams to groups are for, if `bind` accepts groups.
     takers: Takers,
     /// The most sockets that one datagram to a group or broadcast address goes to.
@@ -49,7 +51,7 @@ impl BoundPorts {
     pub(super) fn new(rules: PortRules, config: &Config, share: Option<&Share>, rng: &mut Rng) -> Self {
         BoundPorts {
             rules,
-            bound: BoundTable::new(rng),
+            bound: BoundSockets::new(rng),
             takers: Takers::new(config.multicast.max_members, rng),
             max_members: config.multicast.max_members,
             ports: PortTable::new(config.ephemeral_ports, true, rng).with_share(share.cloned()),
@@ -80,7 +82,8 @@ impl BoundPorts {
             env.common.record_mut(id)?.take_bound();
             return Err(error);
         }
-        self.bound.insert(bound.key(), id, reuse_port);
+        let selector = env.common.record(id)?.options.port_selector.as_deref();
+        self.bound.insert(bound.key(), id, reuse_port, selector);
         Ok(())
     }
 
@@ -148,7 +151,8 @@ impl BoundPorts {
                 let Bound { addr, scope, .. } = if bound.names_addr { bound } else { any };
                 let bound = Bound { addr, scope, ..bound };
                 socket.set_bound(bound);
-                self.bound.insert(bound.key(), id, reuse_port);
+                let selector = socket.options.port_selector.as_deref();
+                self.bound.insert(bound.key(), id, reuse_port, selector);
                 self.ports.change(bound.port, id, |binding| binding.addr = addr);
             }
             _ => {}
@@ -266,15 +270,38 @@ impl BoundPorts {
         socket.flow_to(env.network, remote, scope, connected, meta)
     }
 
-    /// The socket that receives a packet of this flow.
+    /// The socket that a packet of this flow, which came back in an error, is about.
     pub(super) fn find(&self, flow: &FourTuple) -> Option<SocketId> {
-        self.bound.find(flow)
+        self.bound.find_for(flow, |selector, hash| selector.select(hash, |_| None))
+    }
+
+    /// The socket that receives a packet of this flow. `run` runs a program on the packet.
+    #[inline]
+    pub(super) fn find_for(
+        &self,
+        flow: &FourTuple,
+        run: impl FnOnce(&Filter) -> Option<u32>,
+    ) -> Option<SocketId> {
+        self.bound.find_for(flow, |selector, hash| selector.select(hash, run))
+    }
+
+    /// Sets how a socket on the socket's port is chosen. `is_hidden`: its binding is not in the
+    /// look-up.
+    pub(super) fn set_selector(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        is_hidden: bool,
+        selector: Option<PortSelector>,
+    ) -> Result<()> {
+        let bound = env.common.record(id)?.bound().filter(|bound| bound.port != 0 && !is_hidden);
+        set_selector(env, &mut self.bound, id, bound, selector)
     }
 
     /// Whether the socket that receives a packet of this flow is bound to the device that is the
     /// flow's scope.
     pub(super) fn is_for_device(&self, flow: &FourTuple) -> bool {
-        self.bound.find_on(flow).is_some_and(|(_, device)| device != 0)
+        self.bound.device_for(flow).is_some_and(|device| device != 0)
     }
 
     /// Every socket that receives a broadcast packet to this address and port, through this device.
@@ -292,7 +319,8 @@ impl BoundPorts {
         self.ports.change(bound.port, id, |binding| binding.device = moved.scope);
         if !is_hidden && bound.port != 0 {
             self.bound.remove(bound.key(), id);
-            self.bound.insert(moved.key(), id, socket.options.reuse_port);
+            let options = &socket.options;
+            self.bound.insert(moved.key(), id, options.reuse_port, options.port_selector.as_deref());
         }
         Ok(())
     }

@@ -40,6 +40,18 @@ impl Common {
 }
 
 impl Env<'_> {
+    /// Runs a program that selects a socket. As on Linux it sees what follows the transport header.
+    #[cold]
+    pub(super) fn run_selector(&mut self, program: &Filter, is_v4: bool, data: &[u8]) -> u32 {
+        let packet = PacketView {
+            protocol: if is_v4 { 0x0800 } else { 0x86dd },
+            // No program reads behind this.
+            network_at: data.len(),
+            ..PacketView::new(data)
+        };
+        program.run(&packet, &mut || self.ctx.rng.next_u32())
+    }
+
     /// Runs a filter on a packet, of which it sees what begins at `start`. Returns how many bytes
     /// of that it keeps; `None` if it drops the packet.
     #[cold]

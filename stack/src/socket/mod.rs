@@ -39,6 +39,7 @@ mod options;
 mod owners;
 mod packet;
 mod pollers;
+mod port_selector;
 mod protocol;
 mod raw;
 mod record;
@@ -70,8 +71,9 @@ pub use options::{
     ControlData, FastOpenOptions, IcmpFilter, IpOptions, MtuDiscover, MulticastOptions, RawOptions,
     SocketOption, SocketOptions, TcpOptions, UdpOptions,
 };
-pub use options::{PacketMembership, PacketMembershipKind};
+pub use options::{PacketFanout, PacketFanoutMode, PacketMembership, PacketMembershipKind};
 pub use packet::{LinkAddr, LinkHeader, PacketMeta, PacketStatistics};
+pub use port_selector::PortSelector;
 pub(crate) use protocol::{ProtocolCalls, SendData};
 pub(crate) use record::Socket;
 pub(crate) use scope::iface_of;

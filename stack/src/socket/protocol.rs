@@ -13,6 +13,7 @@ use super::kind::{Domain, Shutdown, SocketKind};
 use super::message::{DatagramMeta, Received, SendMeta};
 use super::options::SocketOption;
 use super::record::Socket;
+use crate::bpf::Filter;
 use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::frame::Transmit;
@@ -20,6 +21,7 @@ use crate::id::{OwnerId, SocketId};
 use crate::message_flags::{RecvFlags, SendFlags};
 use crate::multicast::MulticastInterface;
 use crate::network::{Datagram, IcmpOutcome, NetworkError};
+use crate::socket::port_selector::PortSelector;
 
 /// The calls, on the tables of one kind of socket. The default methods are for kinds whose records
 /// have a [`DatagramQueue`](super::datagram_queue::DatagramQueue).
@@ -141,6 +143,17 @@ pub(crate) trait ProtocolCalls {
         change: GroupChange<'_>,
     ) -> Result<()> {
         env.change_groups(id, group, iface, change)
+    }
+
+    /// Sets how a socket on the socket's port is chosen (SO_ATTACH_REUSEPORT_CBPF), or with `None`
+    /// that a hash decides. EINVAL for kinds whose sockets do not share ports.
+    fn select_on_port(&mut self, _: &mut Env<'_>, _: SocketId, _: Option<PortSelector>) -> Result<()> {
+        Err(Error::InvalidArgument)
+    }
+
+    /// Sets the program of a group of packet sockets (PACKET_FANOUT_DATA).
+    fn set_fanout_program(&mut self, _: SocketId, _: Filter) -> Result<()> {
+        Err(Error::NotSupported)
     }
 
     /// Handles the socket's timer.

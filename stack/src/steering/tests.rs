@@ -542,3 +542,60 @@ fn one_stack_of_one_has_everything() {
     assert_eq!(share.index(), 0);
     assert!(share.has_port(7) && share.is_first());
 }
+
+/// Datagrams from 300 ports to a port that three stacks share: as on one stack with SO_REUSEPORT,
+/// each socket has a part, and a flow stays with its socket.
+#[test]
+fn a_spread_udp_port_is_on_every_stack() {
+    let steering = steering(3).spread_udp_ports([443, 53, 53]);
+    assert!(steering.is_spread(53) && steering.is_spread(443) && !steering.is_spread(54));
+    let now = Instant::ZERO;
+    let (ours, theirs): (IpAddr, IpAddr) = ([10, 0, 0, 2].into(), [10, 0, 0, 1].into());
+    let mut stacks: Vec<(Stack, Descriptor)> = (0..3)
+        .map(|index| {
+            let mut stack =
+                Stack::with_share(Config::default(), Share::new(steering.clone(), index), [9; 32], now);
+            let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.2/24".parse().unwrap());
+            stack.add_interface(now, interface).unwrap();
+            let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+            let addr = SocketAddr::new(ours, 53);
+            // The port is for sockets that share it.
+            assert_eq!(stack.bind(d, addr), Err(Error::AddressNotAvailable));
+            stack.set_option(now, d, SocketOption::ReusePort(true)).unwrap();
+            stack.bind(d, addr).unwrap();
+            (stack, d)
+        })
+        .collect();
+    let mut counts = [0; 3];
+    for port in 1000..1300 {
+        let packet = PacketBuilder::new(theirs, ours).udp(port, 53, b"x");
+        let Destination::One(index) = steering.of_packet(&packet) else { panic!("one stack") };
+        let (stack, d) = &mut stacks[usize::from(index)];
+        stack.handle_frame(now, InterfaceId::from_index(0), Frame::new(packet.clone()));
+        assert_eq!(stack.recv(now, *d, &mut [0; 9]), Ok(1));
+        counts[usize::from(index)] += 1;
+        // The answer, and an error about it, belong to the same stack.
+        stack.send_to(now, *d, b"y", SocketAddr::new(theirs, port)).unwrap();
+        let answer = stack.poll_transmit(now).unwrap().to_vec();
+        let quote = [&[0; 4][..], &answer].concat();
+        let error = PacketBuilder::new(theirs, ours).icmp(3, 3, &quote);
+        assert_eq!(steering.of_packet(&error), Destination::One(index));
+    }
+    assert!(counts.iter().all(|&count| count > 60), "{counts:?}");
+    // Every stack has members of groups.
+    let to_group = PacketBuilder::new(theirs, [224, 5, 6, 7].into()).udp(1000, 53, b"x");
+    assert_eq!(steering.of_packet(&to_group), Destination::All);
+    // A datagram from one stack to the address of all goes to the one that has its flow.
+    let (stack, d) = &mut stacks[0];
+    let mut leaves = 0;
+    for port in 0..30 {
+        stack.send_to(now, *d, b"z", SocketAddr::new(ours, 53)).unwrap();
+        let sender = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+        stack.bind(sender, SocketAddr::new(ours, 3000 + 3 * port)).unwrap();
+        stack.send_to(now, sender, b"z", SocketAddr::new(ours, 53)).unwrap();
+        while let Some(transmit) = stack.poll_transmit(now) {
+            leaves += usize::from(transmit.iface() == InterfaceId::LOOPBACK);
+        }
+    }
+    assert!(leaves > 5, "{leaves}");
+}

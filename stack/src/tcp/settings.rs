@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) keepalive_idle: Duration,
     pub(crate) keepalive_interval: Duration,
     pub(crate) keepalive_probes: u8,
+    /// TCP_WINDOW_CLAMP; 0 for none.
+    pub(crate) window_clamp: u32,
     /// TCP_THIN_LINEAR_TIMEOUTS.
     pub(crate) thin_linear_timeouts: bool,
     /// TCP_SYNCNT, if set.
@@ -53,7 +55,13 @@ impl Settings {
     /// The window of a SYN: as much of the receive buffer as a window without scaling can offer
     /// (RFC 7323 §2.2).
     pub(super) fn syn_window(&self) -> u16 {
-        u16::try_from(self.receive_buffer_bytes).unwrap_or(u16::MAX)
+        let window = u16::try_from(self.receive_buffer_bytes).unwrap_or(u16::MAX);
+        u16::try_from(self.window_clamp()).map_or(window, |clamp| window.min(clamp))
+    }
+
+    /// The largest window that the receiver offers.
+    pub(super) fn window_clamp(&self) -> u32 {
+        if self.window_clamp == 0 { u32::MAX } else { self.window_clamp }
     }
 
     /// The window of a SYN-ACK: the same, but not more than there is memory for.

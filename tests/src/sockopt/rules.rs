@@ -134,7 +134,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         why: "A program of BPF is an array of `struct sock_filter`.",
         explains: |place, _, linux, portolan| {
-            matches!(place.option, (SOCKET, 26)) && (linux.is_err() || portolan.is_err())
+            matches!(place.option, (SOCKET, 26 | 51)) && (linux.is_err() || portolan.is_err())
         },
     },
     Rule {
@@ -182,6 +182,23 @@ pub const RULES: &[Rule] = &[
                 && place.state == State::Accepted
                 && is_get(call)
                 && are_values(linux, portolan)
+        },
+    },
+    Rule {
+        why: "TCP_WINDOW_CLAMP is what was set.",
+        explains: |place, call, linux, portolan| {
+            place.option == (TCP, 10)
+                && is_get(call)
+                && matches!(place.state, State::Listening | State::Connected | State::Accepted)
+                && are_values(linux, portolan)
+        },
+    },
+    Rule {
+        why: "A selector of a ping or raw socket is EINVAL.",
+        explains: |place, _, linux, portolan| {
+            matches!(place.option, (SOCKET, 51 | 68))
+                && matches!(place.kind, SocketKind::Echo | SocketKind::Raw(_))
+                && (linux.is_err() || *portolan == Err(libc::EINVAL))
         },
     },
     Rule {

@@ -16,6 +16,9 @@ use crate::tcp::{connect, round_trip};
 /// After three seconds the kernel forgets the queue of a flow (TUN_FLOW_EXPIRE).
 const FORGOTTEN: Duration = Duration::from_millis(4500);
 
+/// The UDP port that all stacks have.
+const SPREAD_PORT: u16 = 7000;
+
 /// A host with several stacks, on a new network, so that packets for an earlier host do not reach
 /// it.
 struct Host {
@@ -35,7 +38,8 @@ impl Host {
         let taps = builder.open_queues(queues).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(taps.len(), queues);
         let addresses = [cidr(&stacks[0], 24), cidr(&stacks[1], 64)];
-        let runtime = Builder::new().interface_with_queues(taps, addresses).start().expect("it starts");
+        let builder = Builder::new().spread_udp_port(SPREAD_PORT).interface_with_queues(taps, addresses);
+        let runtime = builder.start().expect("it starts");
         runtime.handle().wait_ready(Duration::from_secs(10)).expect("nobody else has the addresses");
         Host { runtime, kernel, stacks }
     }
@@ -214,6 +218,57 @@ fn a_thousand_connections_each_way_spread_over_the_stacks() {
         let connections =
             runtime.handle().sockets().iter().filter(|socket| socket.state.name() == "ESTABLISHED").count();
         assert_eq!(connections, 2000);
+    });
+}
+
+/// A server on a UDP port of all stacks: each has a part of the clients, and a client stays with its
+/// stack.
+#[test]
+fn one_udp_port_on_every_stack() {
+    beside_portolan("queues::one_udp_port_on_every_stack", &[], || {
+        for_each_device(|Host { runtime, kernel, stacks }, queues| {
+            for family in 0..2 {
+                let server = at(&stacks[family], SPREAD_PORT);
+                let sockets = UdpSocket::bind_on_every_queue(runtime, server).expect("it is spread");
+                assert_eq!(sockets.len(), queues);
+                for (index, socket) in (0_u8..).zip(sockets) {
+                    thread::spawn(move || {
+                        let mut buf = [0; 64];
+                        while let Ok((len, from)) = socket.recv_from(&mut buf) {
+                            if len == 0 || socket.send_to(&[index], from).is_err() {
+                                break;
+                            }
+                        }
+                    });
+                }
+                let mut served = vec![0; queues];
+                let clients: Vec<_> = (0..20 * queues)
+                    .map(|_| {
+                        let client = std::net::UdpSocket::bind(at(&kernel[family], 0)).expect("a free port");
+                        client.set_read_timeout(Some(Duration::from_secs(10))).expect("our own socket");
+                        client.connect(server).expect("a route");
+                        client
+                    })
+                    .collect();
+                for client in &clients {
+                    let ask = || {
+                        client.send(b"who?").expect("sent");
+                        let mut answer = [0; 1];
+                        client.recv(&mut answer).expect("an answer");
+                        usize::from(answer[0])
+                    };
+                    let first = ask();
+                    assert_eq!(ask(), first, "a client stays with its stack");
+                    served[first] += 1;
+                }
+                assert!(served.iter().all(|&count| count > 3), "{served:?}");
+                // Each worker ends when one of its clients says so.
+                clients.iter().for_each(|client| {
+                    client.send(b"").expect("sent");
+                });
+            }
+            assert_eq!(runtime.handle().handovers().lost, 0);
+        });
     });
 }
 

@@ -14,7 +14,7 @@ pub use control::ControlData;
 pub(super) use ip::IpFields;
 pub use ip::{IpOptions, MtuDiscover};
 pub use multicast::MulticastOptions;
-pub use packet::{PacketMembership, PacketMembershipKind};
+pub use packet::{PacketFanout, PacketFanoutMode, PacketMembership, PacketMembershipKind};
 pub use raw::{IcmpFilter, RawOptions};
 pub use tcp::{FastOpenOptions, TcpOptions};
 pub use udp::UdpOptions;
@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
 use crate::multicast::MulticastInterface;
 use crate::ports::Reuse;
+use crate::socket::port_selector::PortSelector;
 use crate::tcp::{FastOpenKey, Settings};
 
 /// One option, to set.
@@ -204,6 +205,10 @@ pub enum SocketOption {
     NoCheck6Tx(bool),
     /// UDP_NO_CHECK6_RX: datagrams without a checksum are accepted over IPv6.
     NoCheck6Rx(bool),
+    /// TCP_WINDOW_CLAMP: the largest receive window that is offered, in bytes, whatever the size of
+    /// the buffer; at least 1,152. A window that was offered before is not taken back. 0, the
+    /// default, is no limit; as on Linux it is `InvalidArgument` once the stream is open.
+    WindowClamp(u32),
     /// TCP_THIN_LINEAR_TIMEOUTS: while fewer than four segments are in flight, the first six
     /// time-outs of a segment do not double the RTO.
     ThinLinearTimeouts(bool),
@@ -248,6 +253,10 @@ pub enum SocketOption {
     PacketAddMembership(PacketMembership),
     /// PACKET_DROP_MEMBERSHIP. As on Linux this is no error if there is no such membership.
     PacketDropMembership(PacketMembership),
+    /// PACKET_FANOUT: the packet socket joins a group, of which one member gets each frame. It
+    /// leaves the group when it is closed. `InvalidArgument` for a socket that takes no frames, or
+    /// if the group has other settings; `Already` for a member.
+    PacketFanout(PacketFanout),
     /// PACKET_IGNORE_OUTGOING: the packet socket gets no copies of frames that this host sends.
     PacketIgnoreOutgoing(bool),
     /// UDP_GRO: datagrams of one sender that the device has joined are received together;
@@ -323,6 +332,9 @@ pub struct SocketOptions {
     pub filter: Option<Filter>,
     /// SO_LOCK_FILTER.
     pub is_filter_locked: bool,
+    /// SO_ATTACH_REUSEPORT_CBPF: how this socket wants the sockets on its port to be chosen. Of
+    /// several the first one that is bound decides, and after that the last call.
+    pub port_selector: Option<Box<PortSelector>>,
     /// IPPROTO_IP and IPPROTO_IPV6.
     pub ip: IpOptions,
     /// IPPROTO_TCP.
@@ -340,6 +352,9 @@ pub struct SocketOptions {
 /// The smallest value for SO_RCVBUF and SO_SNDBUF: room for two full segments (close to Linux's
 /// SOCK_MIN_RCVBUF and SOCK_MIN_SNDBUF).
 const MIN_BUFFER: usize = 4096;
+
+/// Half of Linux's SOCK_MIN_RCVBUF.
+const MIN_WINDOW_CLAMP: u32 = 1152;
 
 /// Linux's MAX_TCP_SYNCNT.
 const MAX_SYN_COUNT: u8 = 127;
@@ -380,6 +395,7 @@ impl SocketOptions {
             max_segment: None,
             syn_count: None,
             linger2: Some(config.tcp.fin_wait_2),
+            window_clamp: 0,
             thin_linear_timeouts: false,
             fast_open: FastOpenOptions { limit: 0, connect: false, without_cookie: false, key: None },
         };
@@ -407,6 +423,7 @@ impl SocketOptions {
             max_pacing_rate: None,
             filter: None,
             is_filter_locked: false,
+            port_selector: None,
             ip: IpOptions {
                 ttl: None,
                 tos: 0,
@@ -547,6 +564,8 @@ impl SocketOptions {
             }
             SocketOption::NoCheck6Tx(on) => self.udp.no_check6_tx = on,
             SocketOption::NoCheck6Rx(on) => self.udp.no_check6_rx = on,
+            SocketOption::WindowClamp(0) => self.tcp.window_clamp = 0,
+            SocketOption::WindowClamp(bytes) => self.tcp.window_clamp = bytes.max(MIN_WINDOW_CLAMP),
             SocketOption::ThinLinearTimeouts(on) => self.tcp.thin_linear_timeouts = on,
             SocketOption::UdpCork(on) => self.udp.cork = on,
             SocketOption::MulticastTtl(_)
@@ -570,6 +589,7 @@ impl SocketOptions {
             SocketOption::LockFilter(on) => self.is_filter_locked = on,
             SocketOption::PacketAddMembership(_)
             | SocketOption::PacketDropMembership(_)
+            | SocketOption::PacketFanout(_)
             | SocketOption::PacketIgnoreOutgoing(_) => return Err(Error::ProtocolNotAvailable),
         }
         self.chooses_way = self.device.is_some()
@@ -658,6 +678,7 @@ impl SocketOptions {
             keepalive_idle: self.tcp.keepalive_idle,
             keepalive_interval: self.tcp.keepalive_interval,
             keepalive_probes: self.tcp.keepalive_count,
+            window_clamp: self.tcp.window_clamp,
             thin_linear_timeouts: self.tcp.thin_linear_timeouts,
             syn_retries: self.tcp.syn_count,
             fin_wait_2: self.tcp.linger2,

@@ -3,6 +3,47 @@
 use crate::interface_id::InterfaceId;
 use crate::link::mac::MacAddr;
 
+/// A group of packet sockets, of which one gets each frame (PACKET_FANOUT). All have the same
+/// interface, EtherType and settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PacketFanout {
+    /// The number of the group.
+    pub id: u16,
+    /// How the member is chosen.
+    pub mode: PacketFanoutMode,
+    /// PACKET_FANOUT_FLAG_ROLLOVER: a frame for a member without room goes to the next that has
+    /// some.
+    pub rolls_over: bool,
+    /// PACKET_FANOUT_FLAG_IGNORE_OUTGOING: the group gets no frames that this host sends.
+    pub ignores_outgoing: bool,
+}
+
+/// How a member of a [`PacketFanout`] is chosen for a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PacketFanoutMode {
+    /// PACKET_FANOUT_HASH: by a hash of the addresses and ports, the same in both directions.
+    Hash,
+    /// PACKET_FANOUT_LB: each in turn.
+    RoundRobin,
+    /// PACKET_FANOUT_ROLLOVER: the first one that has room.
+    Rollover,
+    /// PACKET_FANOUT_RND: by chance.
+    Random,
+    /// PACKET_FANOUT_CBPF: by a program that returns its index
+    /// ([`Stack::set_fanout_program`](crate::Stack::set_fanout_program)), modulo the number of
+    /// members. It sees the frame from its network header on. The first member until there is one.
+    Program,
+}
+
+impl PacketFanout {
+    /// A group of this number and mode, without flags.
+    pub fn new(id: u16, mode: PacketFanoutMode) -> Self {
+        PacketFanout { id, mode, rolls_over: false, ignores_outgoing: false }
+    }
+}
+
 /// What an interface is to receive for a packet socket (`struct packet_mreq`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -36,6 +36,8 @@ pub struct TcpOptions {
     pub syn_count: Option<u8>,
     /// TCP_LINGER2; `None` if a connection does not wait in FIN-WAIT-2.
     pub linger2: Option<Duration>,
+    /// TCP_WINDOW_CLAMP; 0 if it is off.
+    pub window_clamp: u32,
     /// TCP_THIN_LINEAR_TIMEOUTS.
     pub thin_linear_timeouts: bool,
     /// TCP_FASTOPEN and related options.

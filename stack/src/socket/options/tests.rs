@@ -392,3 +392,36 @@ fn memberships_are_changed_by_bytes() {
     stack.send_to(NOW, d, b"x", addr("224.9.9.9:9")).unwrap();
     assert_eq!(sent(&mut stack)[0].0, B);
 }
+
+#[test]
+fn the_window_is_clamped() {
+    let mut stack = stack();
+    let d = open(&mut stack, TCP, "v4", SocketOption::WindowClamp(5));
+    assert_eq!(stack.options(d).unwrap().tcp.window_clamp, 1152);
+    stack.set_option(NOW, d, SocketOption::WindowClamp(3000)).unwrap();
+    assert_eq!(stack.connect(NOW, d, addr("10.0.0.7:80")), Err(Error::InProgress));
+    assert_eq!(stack.set_option(NOW, d, SocketOption::WindowClamp(0)), Err(Error::InvalidArgument));
+    let window = |frame: &[u8]| u16::from_be_bytes([frame[34], frame[35]]);
+    let (_, syn) = sent(&mut stack).remove(0);
+    assert_eq!(window(&syn), 3000);
+    let isn = u32::from_be_bytes(syn[24..28].try_into().unwrap()).wrapping_add(1);
+    let port = u16::from_be_bytes([syn[20], syn[21]]);
+    let mut seq = 0_u32;
+    let mut receive = |stack: &mut Stack, flags: u8, data: &[u8]| {
+        let segment =
+            TcpSegment { seq, ack: isn, flags, payload: data.to_vec(), ..TcpSegment::new(80, port) };
+        seq += data.len() as u32 + u32::from(flags & TcpSegment::SYN != 0);
+        let packet = PacketBuilder::new(addr("10.0.0.7:0").ip(), addr("10.0.0.1:0").ip()).tcp(&segment);
+        stack.handle_frame(NOW, A, Frame::new(packet));
+        sent(stack)
+    };
+    receive(&mut stack, TcpSegment::SYN | TcpSegment::ACK, b"");
+    let mut windows = Vec::new();
+    for _ in 0..20 {
+        windows
+            .extend(receive(&mut stack, TcpSegment::ACK, &[7; 1000]).iter().map(|(_, frame)| window(frame)));
+        stack.recv(NOW, d, &mut [0; 1000]).unwrap();
+    }
+    // Without it the window grows with what arrives.
+    assert!(windows.len() > 5 && windows.iter().all(|&window| window <= 3000), "{windows:?}");
+}

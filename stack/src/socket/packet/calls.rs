@@ -8,6 +8,7 @@ use super::address::LinkAddr;
 use super::header::LinkHeader;
 use super::queue::{OutgoingFrame, PacketMeta, PacketQueue, PacketStatistics};
 use super::{FrameSender, PacketSockets, Tap};
+use crate::bpf::Filter;
 use crate::error::{Error, Result};
 use crate::event::Wakeup;
 use crate::frame::{Frame, Transmit};
@@ -39,7 +40,7 @@ impl Socket {
         }
     }
 
-    pub(in crate::socket) fn packets(&self) -> Result<&PacketQueue> {
+    pub(crate) fn packets(&self) -> Result<&PacketQueue> {
         match &self.protocol {
             Protocol::Packets(packets) => Ok(packets),
             _ => Err(Error::NotSupported),
@@ -149,8 +150,13 @@ impl ProtocolCalls for PacketSockets {
     /// Closes the socket. The record stays until its queue is sent.
     fn close(&mut self, env: &mut Env<'_>, id: SocketId) {
         self.taps.retain(|tap| tap.id != id);
+        self.leave_fanout(id);
         self.drop_all_memberships(env, id);
         env.common.queue_transmit(id);
+    }
+
+    fn set_fanout_program(&mut self, id: SocketId, program: Filter) -> Result<()> {
+        self.set_program(id, program)
     }
 
     /// ENOPROTOOPT for options of IP and of other protocols.
@@ -158,6 +164,7 @@ impl ProtocolCalls for PacketSockets {
         match option {
             SocketOption::PacketAddMembership(membership) => self.add_membership(env, id, membership)?,
             SocketOption::PacketDropMembership(membership) => self.drop_membership(env, id, membership)?,
+            SocketOption::PacketFanout(fanout) => self.join_fanout(env, id, fanout)?,
             SocketOption::PacketIgnoreOutgoing(on) => {
                 env.common.record_mut(id)?.packets_mut()?.ignores_outgoing = on;
             }
@@ -187,9 +194,12 @@ impl ProtocolCalls for PacketSockets {
 
 impl PacketSockets {
     /// Binds to an interface and an EtherType. The EtherType 0 keeps the one that the socket has.
-    /// ENODEV, ENOBUFS.
+    /// EINVAL for a member of a group of PACKET_FANOUT, ENODEV, ENOBUFS.
     fn bind_link(&mut self, env: &mut Env<'_>, id: SocketId, addr: LinkAddr) -> Result<()> {
         let LinkAddr { iface, protocol, .. } = addr;
+        if self.is_in_fanout(id) {
+            return Err(Error::InvalidArgument);
+        }
         let packets = env.common.record_mut(id)?.packets_mut()?;
         let link = match iface {
             Some(iface) => Some(env.network.link(iface).ok_or(Error::NoDevice)?),

@@ -29,11 +29,11 @@ const MIN_ETHERTYPE: u16 = 0x600;
 impl ProtocolInput for PacketSockets {}
 
 /// A frame on its way in or out.
-struct SeenFrame {
-    frame: Frame,
-    link: LinkFacts,
+pub(super) struct SeenFrame {
+    pub(super) frame: Frame,
+    pub(super) link: LinkFacts,
     /// The address that sockets get with it.
-    from: LinkAddr,
+    pub(super) from: LinkAddr,
     at: Instant,
 }
 
@@ -57,6 +57,15 @@ impl SeenFrame {
         };
         let at = frame.at.unwrap_or(now);
         Some(SeenFrame { frame, link, from, at })
+    }
+
+    /// Whether a socket that is bound to this interface, or to none, and to this EtherType takes
+    /// the frame.
+    pub(super) fn is_for(&self, iface: Option<InterfaceId>, protocol: u16) -> bool {
+        let is_incoming = self.from.packet_type != PacketType::Outgoing;
+        let is_of_protocol =
+            protocol == LinkAddr::ETH_P_ALL || (protocol == self.from.protocol && is_incoming);
+        is_of_protocol && iface.is_none_or(|iface| self.from.iface == Some(iface))
     }
 }
 
@@ -125,17 +134,14 @@ impl PacketSockets {
     }
 
     /// Delivers copies to all sockets that take the frame, except to its sender.
-    fn deliver(&self, env: &mut Env<'_>, seen: &SeenFrame, sender: Option<SocketId>) {
+    fn deliver(&mut self, env: &mut Env<'_>, seen: &SeenFrame, sender: Option<SocketId>) {
+        let chosen = self.fanout_takers(env, seen, sender);
         for &Tap { id, iface, protocol } in &self.taps {
-            let is_incoming = seen.from.packet_type != PacketType::Outgoing;
-            let is_of_protocol =
-                protocol == LinkAddr::ETH_P_ALL || (protocol == seen.from.protocol && is_incoming);
-            let is_on_interface = iface.is_none_or(|iface| seen.from.iface == Some(iface));
-            if is_of_protocol
-                && is_on_interface
-                && sender != Some(id)
-                && let Err(reason) = deliver_to(env, id, seen)
-            {
+            let is_taker = match self.is_in_fanout(id) {
+                true => chosen.contains(&id),
+                false => seen.is_for(iface, protocol) && sender != Some(id),
+            };
+            if is_taker && let Err(reason) = deliver_to(env, id, seen) {
                 env.ctx.subject = Subject::Frame(iface.unwrap_or(InterfaceId::LOOPBACK));
                 env.ctx.count_drop(reason);
             }

@@ -2,10 +2,13 @@
 //!
 //! Read `address` and `header` (what a program chooses), `queue` (the record of a socket, and what
 //! a program gets), then `calls` (the calls of programs, and the sending), `membership`
-//! (promiscuous mode), and `input` (the copies of frames).
+//! (promiscuous mode), `input` (the copies of frames), and `fanout_group` and `fanout`
+//! (groups of sockets that share frames).
 
 mod address;
 mod calls;
+mod fanout;
+mod fanout_group;
 mod header;
 mod input;
 mod membership;
@@ -17,6 +20,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 pub use address::LinkAddr;
+use fanout_group::FanoutGroup;
 pub use header::LinkHeader;
 pub(super) use queue::PacketQueue;
 pub use queue::{PacketMeta, PacketStatistics};
@@ -24,6 +28,7 @@ pub use queue::{PacketMeta, PacketStatistics};
 use super::options::SocketOptions;
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
+use crate::hash::Keyed;
 use crate::id::SocketId;
 use crate::interface_id::InterfaceId;
 use crate::link::mac::MacAddr;
@@ -40,6 +45,10 @@ pub(crate) struct PacketSockets {
     /// The frames for other stations that memberships show: of an interface, all or those for one
     /// station; and how many memberships do.
     shown: BTreeMap<(InterfaceId, Option<MacAddr>), usize>,
+    /// The groups of PACKET_FANOUT.
+    fanouts: Vec<FanoutGroup>,
+    /// The key of the hash that chooses among the members of a group.
+    fanout_key: Keyed,
     /// The socket whose frame is on its way to the device. The socket does not get a copy of it.
     sender: Option<FrameSender>,
 }
@@ -62,12 +71,14 @@ struct FrameSender {
 }
 
 impl PacketSockets {
-    pub(super) fn new(config: &Config, _: Option<&Share>, _: &mut Rng) -> Self {
+    pub(super) fn new(config: &Config, _: Option<&Share>, rng: &mut Rng) -> Self {
         PacketSockets {
             default_options: SocketOptions::for_datagrams(config).into(),
             taps: Vec::new(),
             max_taps: config.max_packet_taps,
             shown: BTreeMap::new(),
+            fanouts: Vec::new(),
+            fanout_key: Keyed::new(&mut rng.stream(3)),
             sender: None,
         }
     }

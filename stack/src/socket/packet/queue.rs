@@ -15,7 +15,7 @@ use crate::interface_id::InterfaceId;
 use crate::offload::{ChecksumState, Segments};
 use crate::socket::datagram_queue::{OVERHEAD_BYTES, copy_prefix};
 use crate::socket::info::{SocketInfo, SocketState};
-use crate::socket::options::{PacketMembership, SocketOptions};
+use crate::socket::options::{PacketFanout, PacketMembership, SocketOptions};
 use crate::socket::state::ProtocolState;
 use crate::time::Instant;
 
@@ -56,6 +56,8 @@ pub(crate) struct PacketQueue {
     /// The interface and the EtherType that it is bound to.
     pub(in crate::socket) bound: LinkAddr,
     pub(super) ignores_outgoing: bool,
+    /// The group that it is a member of (PACKET_FANOUT).
+    pub(crate) fanout: Option<PacketFanout>,
     pub(super) statistics: PacketStatistics,
     pub(super) memberships: Vec<HeldMembership>,
     received: VecDeque<(Bytes, PacketMeta)>,
@@ -96,6 +98,7 @@ impl PacketQueue {
             header,
             bound: LinkAddr::new(None, 0),
             ignores_outgoing: false,
+            fanout: None,
             statistics: PacketStatistics::default(),
             memberships: Vec::new(),
             received: VecDeque::new(),

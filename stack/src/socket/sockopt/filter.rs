@@ -9,6 +9,7 @@ use crate::bpf::{Filter, Instruction};
 use crate::error::{Error, Result};
 use crate::id::SocketId;
 use crate::socket::common::Env;
+use crate::socket::port_selector::PortSelector;
 use crate::socket::protocol::ProtocolCalls;
 
 /// The length of a `struct sock_filter`: code (u16), jumps (two u8), operand (u32).
@@ -35,6 +36,28 @@ pub(super) fn attach(_: &mut dyn ProtocolCalls, env: &mut Env<'_>, id: SocketId,
 pub(super) fn detach(_: &mut dyn ProtocolCalls, env: &mut Env<'_>, id: SocketId, value: &[u8]) -> Result<()> {
     read_int(value)?;
     env.common.detach_filter(id)
+}
+
+/// SO_ATTACH_REUSEPORT_CBPF. EINVAL.
+pub(super) fn attach_selector(
+    kind: &mut dyn ProtocolCalls,
+    env: &mut Env<'_>,
+    id: SocketId,
+    value: &[u8],
+) -> Result<()> {
+    let selector = PortSelector::Program(program(value)?);
+    kind.select_on_port(env, id, Some(selector))
+}
+
+/// SO_DETACH_REUSEPORT_BPF. EINVAL, ENOENT.
+pub(super) fn detach_selector(
+    kind: &mut dyn ProtocolCalls,
+    env: &mut Env<'_>,
+    id: SocketId,
+    value: &[u8],
+) -> Result<()> {
+    read_int(value)?;
+    kind.select_on_port(env, id, None)
 }
 
 /// SO_GET_FILTER, which has the number of SO_ATTACH_FILTER: the program, or nothing.

@@ -2,13 +2,17 @@
 
 use alloc::vec::Vec;
 
+use super::filter::program;
 use super::row::{Change, Get, Level, OptionTarget, Row, Set, ask_for, asks_for, read_int};
 use crate::error::{Error, Result};
 use crate::id::SocketId;
 use crate::link::mac::MacAddr;
 use crate::socket::common::Env;
 use crate::socket::kind::SocketKind;
-use crate::socket::options::{ControlData, PacketMembership, PacketMembershipKind, SocketOption};
+use crate::socket::options::{
+    ControlData, PacketFanout, PacketFanoutMode, PacketMembership, PacketMembershipKind, SocketOption,
+};
+use crate::socket::protocol::ProtocolCalls;
 use crate::socket::scope::iface_of;
 
 pub(super) const LEVEL: Level = Level {
@@ -40,6 +44,13 @@ const ROWS: &[Row] = &[
         |_, on| ask_for(ControlData::Auxiliary, on),
         |target| asks_for(target, ControlData::Auxiliary),
     ),
+    Row::new(
+        18,
+        "PACKET_FANOUT",
+        Set::Bytes(|_, value| Ok(Some(SocketOption::PacketFanout(fanout(value)?)))),
+        Get::Int(|target| Ok(target.socket.packets()?.fanout.map_or(0, number_of_fanout))),
+    ),
+    Row::new(22, "PACKET_FANOUT_DATA", Set::Call(fanout_program), Get::Never),
     Row::int(23, "PACKET_IGNORE_OUTGOING", ignore_outgoing, |target| {
         Ok(target.socket.packets()?.ignores_outgoing().into())
     }),
@@ -51,6 +62,46 @@ fn ignore_outgoing(_: &OptionTarget<'_>, on: i32) -> Result<Change> {
         0 | 1 => Ok(Some(SocketOption::PacketIgnoreOutgoing(on == 1))),
         _ => Err(Error::InvalidArgument),
     }
+}
+
+/// Linux's numbers of the modes. Those for a processor and a queue are not among them, because a
+/// stack does not know either.
+const MODES: [(u8, PacketFanoutMode); 5] = [
+    (0, PacketFanoutMode::Hash),
+    (1, PacketFanoutMode::RoundRobin),
+    (3, PacketFanoutMode::Rollover),
+    (4, PacketFanoutMode::Random),
+    (6, PacketFanoutMode::Program),
+];
+/// Linux's PACKET_FANOUT_FLAG_ROLLOVER and PACKET_FANOUT_FLAG_IGNORE_OUTGOING, in the upper byte.
+const ROLLS_OVER: u8 = 0x10;
+const IGNORES_OUTGOING: u8 = 0x40;
+
+/// An int or `struct fanout_args`: the number of the group, the mode, and flags. EINVAL.
+fn fanout(value: &[u8]) -> Result<PacketFanout> {
+    let &[a, b, number, flags, ..] = value else { return Err(Error::InvalidArgument) };
+    let mode = MODES.into_iter().find(|(known, _)| *known == number).map(|(_, mode)| mode);
+    let mode = mode.filter(|_| matches!(value.len(), 4 | 8) && flags & !(ROLLS_OVER | IGNORES_OUTGOING) == 0);
+    let mut fanout = PacketFanout::new(u16::from_ne_bytes([a, b]), mode.ok_or(Error::InvalidArgument)?);
+    fanout.rolls_over = flags & ROLLS_OVER != 0;
+    fanout.ignores_outgoing = flags & IGNORES_OUTGOING != 0;
+    if fanout.rolls_over && fanout.mode == PacketFanoutMode::Rollover {
+        return Err(Error::InvalidArgument);
+    }
+    Ok(fanout)
+}
+
+fn number_of_fanout(fanout: PacketFanout) -> i32 {
+    let mode = MODES.into_iter().find(|(_, mode)| *mode == fanout.mode).map_or(0, |(number, _)| number);
+    let flag = |on: bool, flag: u8| if on { flag } else { 0 };
+    let flags = flag(fanout.rolls_over, ROLLS_OVER) | flag(fanout.ignores_outgoing, IGNORES_OUTGOING);
+    let [a, b] = fanout.id.to_ne_bytes();
+    i32::from_ne_bytes([a, b, mode, flags])
+}
+
+/// PACKET_FANOUT_DATA with a program in classic BPF.
+fn fanout_program(kind: &mut dyn ProtocolCalls, _: &mut Env<'_>, id: SocketId, value: &[u8]) -> Result<()> {
+    kind.set_fanout_program(id, program(value)?)
 }
 
 /// `struct packet_mreq`: interface, kind, the length of the address, and the address. EINVAL,

@@ -157,6 +157,7 @@ const ROWS: &[Row] = &[
     ),
     Row::new(47, "SO_MAX_PACING_RATE", Set::Bytes(pacing_rate), Get::Bytes(pacing_rate_of)),
     Row::read_only(48, "SO_BPF_EXTENSIONS", Get::Int(|_| Ok(BPF_EXTENSIONS))),
+    Row::new(51, "SO_ATTACH_REUSEPORT_CBPF", Set::Call(filter::attach_selector), Get::Never),
     Row::read_only(55, "SO_MEMINFO", Get::Bytes(|target, _| Ok(memory_info(target)))),
     Row::read_only(57, "SO_COOKIE", Get::Bytes(cookie)),
     Row::int(
@@ -186,6 +187,7 @@ const ROWS: &[Row] = &[
     ),
     Row { number: 66, ..RECEIVE_TIMEOUT },
     Row { number: 67, ..SEND_TIMEOUT },
+    Row::new(68, "SO_DETACH_REUSEPORT_BPF", Set::Call(filter::detach_selector), Get::Never),
     Row::new(72, "SO_BUF_LOCK", Set::Call(lock_buffers), Get::Int(|target| Ok(buffer_locks(target)))),
 ];
 

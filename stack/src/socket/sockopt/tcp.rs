@@ -99,6 +99,12 @@ const ROWS: &[Row] = &[
         },
         |target| Ok(deferral(target.socket.options.tcp.defer_accept)),
     ),
+    Row::int(
+        10,
+        "TCP_WINDOW_CLAMP",
+        |_, bytes| Ok(Some(SocketOption::WindowClamp(bytes.cast_unsigned()))),
+        |target| Ok(target.socket.options.tcp.window_clamp.cast_signed()),
+    ),
     Row::read_only(11, "TCP_INFO", Get::Bytes(|target, _| tcp_info(target))),
     Row::int(
         12,

@@ -18,11 +18,12 @@ use crate::frame::Transmit;
 use crate::id::{OwnerId, SocketId};
 use crate::message_flags::{ReceivedFlags, RecvFlags, SendFlags};
 use crate::socket::address::SockAddr;
-use crate::socket::binding::{Groups, bind_port};
+use crate::socket::binding::{Groups, bind_port, set_selector};
 use crate::socket::common::{Common, Env, TimerTarget, TransmitOutcome};
 use crate::socket::kind::{Domain, Shutdown, SocketKind};
 use crate::socket::message::{DatagramMeta, Received, SendMeta};
 use crate::socket::options::SocketOption;
+use crate::socket::port_selector::PortSelector;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Holders, Protocol, Socket};
 use crate::socket::scope::Bound;
@@ -66,7 +67,8 @@ impl ProtocolCalls for TcpSockets {
         let bound = if bound.port == 0 { bind_port(env, &mut self.ports, id, bound)? } else { bound };
         self.ports.listen(bound.port, id)?;
         let socket = env.common.record_mut(id)?;
-        self.listeners.insert(bound.key(), id, socket.options.reuse_port);
+        let options = &socket.options;
+        self.listeners.insert(bound.key(), id, options.reuse_port, options.port_selector.as_deref());
         socket.protocol = Protocol::Tcp(TcpSocket::Listener(Listener::new(backlog).into()));
         env.common.settle(id, Wakeup::NONE);
         Ok(())
@@ -280,6 +282,18 @@ impl ProtocolCalls for TcpSockets {
         Ok(())
     }
 
+    fn select_on_port(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        selector: Option<PortSelector>,
+    ) -> Result<()> {
+        let socket = env.common.record(id)?;
+        let is_listening = matches!(socket.protocol, Protocol::Tcp(TcpSocket::Listener(_)));
+        let bound = socket.bound().filter(|_| is_listening);
+        set_selector(env, &mut self.listeners, id, bound, selector)
+    }
+
     fn handle_timeout(&mut self, env: &mut Env<'_>, id: SocketId) {
         self.handle_stream_timeout(env, id);
     }
@@ -293,6 +307,9 @@ impl ProtocolCalls for TcpSockets {
 fn check_state(socket: &Socket, option: SocketOption) -> Result<()> {
     let is_late = match option {
         SocketOption::FastOpen(_) | SocketOption::FastOpenWithoutCookie(_) => has_connection(socket),
+        SocketOption::WindowClamp(0) => {
+            has_connection(socket) || matches!(socket.protocol, Protocol::Tcp(TcpSocket::Listener(_)))
+        }
         SocketOption::FastOpenConnect(_) => {
             has_connection(socket) || matches!(socket.protocol, Protocol::Tcp(TcpSocket::Listener(_)))
         }

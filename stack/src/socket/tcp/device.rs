@@ -26,7 +26,7 @@ impl TcpSockets {
         let scope = scope_id(env.network.device_of(iface, tuple.local.addr));
         let through = FourTuple { scope, ..*tuple };
         let is_known = |tuple: &FourTuple| self.find_record(env.common, tuple).is_some();
-        let is_for_listener = || self.listeners.find_on(&through).is_some_and(|(_, device)| device != 0);
+        let is_for_listener = || self.listeners.device_for(&through).is_some_and(|device| device != 0);
         if is_known(&through) || !is_known(tuple) && is_for_listener() {
             *tuple = through;
         }
@@ -57,7 +57,8 @@ impl TcpSockets {
             self.ports.change(bound.port, id, |binding| binding.device = moved.scope);
             if let Protocol::Tcp(TcpSocket::Listener(_)) = socket.protocol {
                 self.listeners.remove(bound.key(), id);
-                self.listeners.insert(moved.key(), id, socket.options.reuse_port);
+                let options = &socket.options;
+                self.listeners.insert(moved.key(), id, options.reuse_port, options.port_selector.as_deref());
             }
         }
         let (Some(old), Some(moved)) = (old, moved) else { return Ok(()) };

@@ -25,7 +25,11 @@ impl TcpSockets {
             Some(Target::Connection(id)) => Some(id),
             Some(Target::Handshake(id)) => self.handshakes.get(id).map(|handshake| handshake.listener),
             Some(Target::TimeWait(_)) => None,
-            None => self.listeners.find(tuple),
+            None => self.listeners.find_for(tuple, |selector, hash| {
+                let payload = datagram.transport().get(header_len..).unwrap_or_default();
+                let is_v4 = tuple.remote.addr.is_ipv4();
+                selector.select(hash, |program| Some(env.run_selector(program, is_v4, payload)))
+            }),
         };
         let Some(socket) = id.and_then(|id| env.common.records.get(id)) else { return true };
         let ip = &socket.options.ip;

@@ -185,7 +185,11 @@ impl TcpSockets {
     /// (RFC 9293 §3.10.7.1, §3.10.7.2).
     fn handle_stray(&mut self, env: &mut Env<'_>, tuple: FourTuple, header: &Header, payload: Bytes) {
         let flags = header.flags;
-        let listener = self.listeners.find(&tuple);
+        let listener = self.listeners.find_for(&tuple, |selector, hash| {
+            selector.select(hash, |program| {
+                Some(env.run_selector(program, tuple.remote.addr.is_ipv4(), &payload))
+            })
+        });
         if let Some(id) = listener
             && let Some(mss) = self.mss_from_cookie(env, id, &tuple, header)
         {
@@ -233,7 +237,11 @@ impl TcpSockets {
         let (tuple, reuse) = (entry.tuple(), entry.reuse());
         let fields = IpFields { tos: entry.tos, ..IpFields::default() };
         let offset = self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr);
-        let listener = self.listeners.find(&tuple);
+        let listener = self.listeners.find_for(&tuple, |selector, hash| {
+            selector.select(hash, |program| {
+                Some(env.run_selector(program, tuple.remote.addr.is_ipv4(), &payload))
+            })
+        });
         match entry.record.handle_segment(&mut env.ctx, header, payload.len(), offset) {
             TimeWaitStep::Ignored => {}
             TimeWaitStep::Reply(answer) => reply(env, &tuple, answer, fields),

@@ -48,13 +48,14 @@ use super::options::SocketOptions;
 use super::record::{Protocol, Socket};
 use crate::config::Config;
 use crate::copy_on_write::CopyOnWrite;
-use crate::demux::{BoundTable, FourTuple};
+use crate::demux::FourTuple;
 use crate::error::{Error, Result};
 use crate::id::{HandshakeId, SocketId};
 use crate::ports::PortTable;
 use crate::rate_limit::PeerLimit;
 use crate::rng::Rng;
 use crate::slab::Slab;
+use crate::socket::port_selector::BoundSockets;
 use crate::steering::Share;
 use crate::tcp::{FastOpenKeys, IsnGenerator, SynCookies};
 
@@ -67,7 +68,7 @@ pub(crate) struct TcpSockets {
     handshakes: Slab<HandshakeId, Handshake>,
     half_open: HalfOpens,
     time_waits: TimeWaits,
-    listeners: BoundTable<SocketId>,
+    listeners: BoundSockets,
     ports: PortTable<SocketId>,
     isn: IsnGenerator,
     /// The rate limits of resets on behalf of no connection, for each host.
@@ -102,7 +103,7 @@ impl TcpSockets {
             handshakes: Slab::new(),
             half_open: HalfOpens::default(),
             time_waits: TimeWaits::new(),
-            listeners: BoundTable::new(rng),
+            listeners: BoundSockets::new(rng),
             ports: PortTable::new(config.ephemeral_ports, false, rng),
             isn: IsnGenerator::new(rng),
             reset_shares: PeerLimit::new(rng),

@@ -21,6 +21,7 @@ use crate::socket::groups::GroupChange;
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::message::SendMeta;
 use crate::socket::options::SocketOption;
+use crate::socket::port_selector::PortSelector;
 use crate::socket::protocol::{ProtocolCalls, SendData};
 use crate::socket::record::{Protocol, Socket};
 use crate::socket::scope::{Bound, flow_on_device, iface_of};
@@ -191,6 +192,16 @@ impl ProtocolCalls for UdpSockets {
             env.common.uncork(id)?;
         }
         Ok(())
+    }
+
+    fn select_on_port(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+        selector: Option<PortSelector>,
+    ) -> Result<()> {
+        let is_hidden = env.common.record_mut(id)?.datagrams_mut()?.connected.is_some();
+        self.ports.set_selector(env, id, is_hidden, selector)
     }
 
     fn change_groups(

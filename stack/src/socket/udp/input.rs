@@ -43,7 +43,14 @@ impl UdpSockets {
         if env.common.has_devices {
             self.find_device(env, &mut flow, datagram.iface);
         }
-        match self.connected.find(&flow).or_else(|| self.ports.find(&flow)) {
+        let connected = self.connected.find(&flow);
+        let found = connected.or_else(|| {
+            self.ports.find_for(&flow, |program| {
+                let data = datagram.transport().get(udp::HEADER_LEN..header.len).unwrap_or_default();
+                Some(env.run_selector(program, datagram.src.is_ipv4(), data))
+            })
+        });
+        match found {
             Some(id) => deliver(env, id, datagram, &flow, header.len),
             None => {
                 count_drop(env, &flow, DropReason::NoUdpSocket);

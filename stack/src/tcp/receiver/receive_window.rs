@@ -24,6 +24,8 @@ pub(in crate::tcp) struct ReceiveWindow {
     auto: bool,
     /// Linux's rcv_ssthresh: the largest window that is offered now, however large the buffer is.
     pub(super) ssthresh: u32,
+    /// TCP_WINDOW_CLAMP: `ssthresh` never exceeds it.
+    clamp: u32,
     /// The window of our SYN or SYN-ACK, which is never scaled (RFC 7323 §2.2); repetitions offer
     /// the same.
     pub(super) syn_window: u16,
@@ -40,7 +42,9 @@ impl ReceiveWindow {
             buffer_bytes,
             auto,
             // A size that the program has set is offered at once.
-            ssthresh: if auto { buffer_bytes.min(INITIAL_SSTHRESH) } else { buffer_bytes },
+            ssthresh: if auto { buffer_bytes.min(INITIAL_SSTHRESH) } else { buffer_bytes }
+                .min(settings.window_clamp()),
+            clamp: settings.window_clamp(),
             syn_window: settings.syn_window(),
         }
     }
@@ -48,10 +52,12 @@ impl ReceiveWindow {
     /// The program has set an option, perhaps SO_RCVBUF.
     pub(in crate::tcp) fn set_buffer(&mut self, settings: &Settings) {
         self.auto = settings.auto_receive_buffer;
+        self.clamp = settings.window_clamp();
         if !self.auto {
             self.buffer_bytes = clamp_buffer(settings.receive_buffer_bytes);
             self.ssthresh = self.buffer_bytes;
         }
+        self.ssthresh = self.ssthresh.min(self.clamp);
     }
 
     /// RCV.NXT has moved to `nxt`, perhaps beyond the window.
@@ -63,7 +69,7 @@ impl ReceiveWindow {
     /// Whether [`narrow_window`](super::Receiver::narrow_window) has left less than a new
     /// connection offers.
     pub(super) fn is_narrow(&self) -> bool {
-        self.ssthresh < self.buffer_bytes.min(INITIAL_SSTHRESH)
+        self.ssthresh < self.buffer_bytes.min(INITIAL_SSTHRESH).min(self.clamp)
     }
 
     pub(super) fn grow_buffer(&mut self, wanted: u64, max_bytes: usize) {
@@ -76,6 +82,11 @@ impl ReceiveWindow {
     /// SO_RCVBUF, but at least two units of the scaled window.
     pub(super) fn buffer(&self) -> u32 {
         self.buffer_bytes.max(2 << self.scale.shift())
+    }
+
+    /// The largest window that is ever offered.
+    pub(super) fn limit(&self) -> u32 {
+        self.buffer().min(self.clamp)
     }
 
     /// The largest window that is offered now.

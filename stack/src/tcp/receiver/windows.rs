@@ -42,7 +42,7 @@ impl Receiver {
     /// `len` bytes arrived in order: the window opens by twice that, at least by two segments, up
     /// to what the buffer allows (Linux's tcp_grow_window).
     pub(in crate::tcp) fn grow_window(&mut self, len: usize) {
-        let room = self.wnd.buffer().saturating_sub(self.wnd.ssthresh);
+        let room = self.wnd.limit().saturating_sub(self.wnd.ssthresh);
         // The data under one header is at most 64 KiB.
         self.wnd.ssthresh += room.min(2 * (len as u32).max(u32::from(self.acks.announced_mss())));
     }
@@ -82,7 +82,7 @@ impl Receiver {
     pub(in crate::tcp) fn make_room_for_low_water(&mut self, low_water: usize, max_bytes: usize) {
         if low_water > self.wnd.buffer_bytes as usize / 2 {
             self.wnd.grow_buffer(2 * low_water as u64, max_bytes);
-            self.wnd.ssthresh = self.wnd.ssthresh.max(self.wnd.buffer_bytes);
+            self.wnd.ssthresh = self.wnd.ssthresh.max(self.wnd.limit());
         }
     }
 

@@ -63,6 +63,7 @@ impl Host {
     pub(super) fn settings(&self) -> Settings {
         let tcp = &self.config.tcp;
         Settings {
+            window_clamp: 0,
             thin_linear_timeouts: false,
             receive_buffer_bytes: tcp.receive_buffer_bytes,
             send_buffer_bytes: tcp.send_buffer_bytes,
