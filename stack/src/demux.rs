@@ -205,7 +205,7 @@ impl<Id: Copy + PartialEq, S: Clone> BoundTable<Id, S> {
         BoundTable { groups: hash_map(rng), ones: 0, flow_key: Keyed::new(rng) }
     }
 
-    /// Adds a socket. As on Linux the selector of the first one counts.
+    /// Adds a socket. The selector of the first one counts.
     pub(crate) fn insert(&mut self, key: BoundKey, id: Id, reuse_port: bool, selector: Option<&S>) {
         let group = self.groups.entry(key).or_insert_with(|| {
             self.ones += usize::from(matches!(key.addr, BoundAddr::One(_)));

@@ -102,7 +102,8 @@ const ROWS: &[Row] = &[
     Row::int(
         10,
         "TCP_WINDOW_CLAMP",
-        |_, bytes| Ok(Some(SocketOption::WindowClamp(bytes.cast_unsigned()))),
+        // As on Linux a negative number is the least clamp.
+        |_, bytes| Ok(Some(SocketOption::WindowClamp(u32::try_from(bytes).unwrap_or(1)))),
         |target| Ok(target.socket.options.tcp.window_clamp.cast_signed()),
     ),
     Row::read_only(11, "TCP_INFO", Get::Bytes(|target, _| tcp_info(target))),
