@@ -49,6 +49,7 @@
 //! | [`MAX_PASSED_ON`] | 64 | frames passed on by one `recv` | not measured |
 //! | [`HOST_EVENTS`] | 256 | events of the host that one wait of a poller takes | not measured |
 //! | [`PORT_DRAWS`] | 32 | attempts at a port that is free on all stacks | not measured |
+//! | [`WALK_STEPS`] | 256 | how long a walk over sockets keeps the stack locked at once | not measured |
 //! | [`RECEIVE_BURST`] | 64 | frames impaired by one `recv` | not measured |
 //! | [`HELD_DELAY`] | 5 ms | how long an impaired frame waits to be overtaken | not measured |
 //! | [`PCAP_FLUSH_DELAY`] | 500 ms | when a recording is written out | not measured |
@@ -239,6 +240,9 @@ pub(crate) const HOST_EVENTS: usize = 256;
 
 /// How often a listener draws a port that turns out to be in use on another stack.
 pub(crate) const PORT_DRAWS: usize = 32;
+
+/// The steps of a walk over sockets while a stack is locked.
+pub(crate) const WALK_STEPS: usize = 256;
 
 // Devices.
 

@@ -14,6 +14,7 @@ use portolan::{OwnerId, SocketInfo, SocketState, SocketWalk, Stack, Stats, TcpSt
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{Handovers, InboxSet};
 use crate::engine::locks::Engine;
+use crate::policy::WALK_STEPS;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
@@ -165,10 +166,6 @@ impl Stacks {
         }
     }
 }
-
-/// The steps of a walk over sockets while a stack is locked: about 50 microseconds, as long as a
-/// frame of 64 KiB takes.
-const WALK_STEPS: usize = 256;
 
 fn is_listener(socket: &SocketInfo) -> bool {
     socket.state == SocketState::Tcp(TcpState::Listen)

@@ -362,6 +362,11 @@ impl Kinds {
             Some(room) => {
                 self.of(room).close(env, id);
                 env.leave_all_groups(id);
+                if env.common.records.get(id).is_some_and(|socket| socket.protocol.state().has_sent_all()) {
+                    self.of(room).free(env, id);
+                } else {
+                    env.common.queue_transmit(id);
+                }
             }
             None => self.unix.on_release(env, id),
         }

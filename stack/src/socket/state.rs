@@ -59,6 +59,11 @@ pub(super) trait ProtocolState: fmt::Debug {
     /// Whether the record can go once nobody holds the socket and it has nothing to send.
     fn is_over(&self) -> bool;
 
+    /// Whether nothing waits to be sent, so that the record goes with the last descriptor.
+    fn has_sent_all(&self) -> bool {
+        false
+    }
+
     /// What it holds for a peer; `None` if it does not count while memory is short.
     fn holding(&self) -> Option<Holding> {
         None
@@ -133,5 +138,9 @@ impl ProtocolState for DatagramQueue {
 
     fn is_over(&self) -> bool {
         true
+    }
+
+    fn has_sent_all(&self) -> bool {
+        self.outgoing.is_empty()
     }
 }

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::network::{InterfaceConfig, InterfaceId, Medium};
-use crate::socket::{Descriptor, Domain, SendMeta, SocketKind, SocketOption, SocketState};
+use crate::socket::{Descriptor, Domain, LinkHeader, SendMeta, SocketKind, SocketOption, SocketState};
 use crate::testing::PacketBuilder;
 use crate::{Config, Frame, Readiness, Stack};
 
@@ -90,6 +90,21 @@ fn received_from(stack: &mut Stack, d: Descriptor, buf: &mut [u8]) -> Result<(us
 fn has_event(stack: &mut Stack, d: Descriptor) -> bool {
     let id = stack.socket_id(d).unwrap();
     core::iter::from_fn(|| stack.poll_event()).filter(|event| event.socket == id).count() > 0
+}
+
+/// A program may open and close many before the stack is asked for frames again.
+#[test]
+fn a_closed_socket_with_nothing_to_send_holds_no_memory() {
+    let packets = (SocketKind::Packet(LinkHeader::Cooked), Domain::V4);
+    for (kind, domain) in KINDS.into_iter().chain([(SocketKind::Raw(47), Domain::V4), packets]) {
+        let mut stack = stack();
+        let before = stack.memory_bytes();
+        let d = stack.socket(domain, kind).unwrap();
+        assert!(stack.memory_bytes() > before, "{kind:?}");
+        stack.close(NOW, d).unwrap();
+        assert_eq!(stack.memory_bytes(), before, "{kind:?}");
+        assert_eq!(stack.sockets().count(), 0, "{kind:?}");
+    }
 }
 
 #[test]

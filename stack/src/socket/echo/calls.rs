@@ -125,7 +125,6 @@ impl ProtocolCalls for EchoSockets {
         {
             self.identifiers.release(bound.port, id);
         }
-        env.common.queue_transmit(id);
     }
 
     fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {

@@ -152,7 +152,6 @@ impl ProtocolCalls for PacketSockets {
         self.taps.retain(|tap| tap.id != id);
         self.leave_fanout(id);
         self.drop_all_memberships(env, id);
-        env.common.queue_transmit(id);
     }
 
     fn set_fanout_program(&mut self, id: SocketId, program: Filter) -> Result<()> {

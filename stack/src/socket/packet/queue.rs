@@ -192,4 +192,8 @@ impl ProtocolState for PacketQueue {
     fn is_over(&self) -> bool {
         true
     }
+
+    fn has_sent_all(&self) -> bool {
+        self.outgoing.is_empty()
+    }
 }

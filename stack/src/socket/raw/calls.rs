@@ -172,7 +172,6 @@ impl ProtocolCalls for RawSockets {
         if let Ok(socket) = env.common.record(id) {
             self.remove_receiver(socket.domain, protocol_of(socket.kind), id);
         }
-        env.common.queue_transmit(id);
     }
 
     /// Sets an option. As Linux 6.18: ENOPROTOOPT for an option of the other family, EOPNOTSUPP for

@@ -166,7 +166,6 @@ impl ProtocolCalls for UdpSockets {
                 self.ports.release(id, bound);
             }
         }
-        env.common.queue_transmit(id);
     }
 
     fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
