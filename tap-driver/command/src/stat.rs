@@ -156,8 +156,18 @@ fn history_path(control: &Path) -> PathBuf {
     control.with_file_name(name)
 }
 
-/// The history, if it is of this user and of this stack.
-fn load(path: &Path, stack: &Value) -> History {
+/// Removes the history beside a control socket, if there is one.
+pub(crate) fn forget(control: &Path) {
+    let path = history_path(control);
+    if read_history(&path).is_some()
+        && let Err(error) = fs::remove_file(&path)
+    {
+        log::warn!("{} stays behind: {error}", path.display());
+    }
+}
+
+/// The content of the file, if it is a history and of this user.
+fn read_history(path: &Path) -> Option<Value> {
     let read = || -> io::Result<String> {
         let flags = OFlags::NOFOLLOW.bits() as i32;
         let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
@@ -169,11 +179,14 @@ fn load(path: &Path, stack: &Value) -> History {
         file.take(MAX_HISTORY_BYTES).read_to_string(&mut text)?;
         Ok(text)
     };
-    let Ok(text) = read() else { return History::default() };
-    let history: Value = serde_json::from_str(&text).unwrap_or_default();
-    if history["stack"] != *stack {
-        return History::default();
-    }
+    let history: Value = serde_json::from_str(&read().ok()?).ok()?;
+    history["counts"].is_object().then_some(history)
+}
+
+/// The history, if it is of this user and of this stack.
+fn load(path: &Path, stack: &Value) -> History {
+    let history = read_history(path).filter(|history| history["stack"] == *stack);
+    let Some(history) = history else { return History::default() };
     let counts = history["counts"].as_object().into_iter().flatten();
     History {
         counts: counts.filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))).collect(),

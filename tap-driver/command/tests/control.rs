@@ -113,6 +113,30 @@ fn the_socket_has_mode_600_and_goes_with_the_stack() {
     assert!(without.ends_with("<>\n"), "{without}");
 }
 
+/// The history of `portolan stat` counts for the stack that it is of, and goes with it.
+#[test]
+fn the_history_is_of_one_stack_and_goes_with_it() {
+    let dir = Dir::new("history");
+    let control = dir.0.join("z.sock");
+    let history = dir.0.join("z.sock.stat");
+    let options = ["--control", &control.display().to_string()];
+    let connect = "exec 5<>/dev/tcp/10.0.0.2/7; echo hello >&5; read -r line <&5";
+    beside(&dir, &options, &format!("{connect}; $PORTOLAN stat; cp $DIR/z.sock.stat $DIR/kept"));
+    assert!(!history.exists(), "it goes with the stack");
+    // A stack that was killed could not remove its history.
+    fs::rename(dir.0.join("kept"), &history).expect("the copy");
+    let printed = beside(&dir, &options, &format!("{connect}; $PORTOLAN stat -s 'TcpPassive*'"));
+    let mut counted = printed.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    assert!(
+        counted.any(|words| words.starts_with(&["TcpPassiveOpens", "1"])),
+        "another stack's history: {printed}"
+    );
+    assert!(!history.exists(), "that of a killed stack goes, too");
+    fs::write(&history, "precious").expect("a file");
+    beside(&dir, &options, "true");
+    assert_eq!(fs::read(&history).expect("the file"), b"precious");
+}
+
 /// What a dead process has left is replaced. What a live one has, and other files, are not touched.
 #[test]
 fn only_a_dead_socket_is_replaced() {

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use super::place::is_live;
 use super::row::{Row, Surroundings};
 use super::{MAX_REQUEST_BYTES, VERSION};
+use crate::stat::forget;
 
 /// The most clients at once. Each has a thread.
 const MAX_CLIENTS: usize = 8;
@@ -30,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long another process may take to make its socket in the same directory.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A control socket. It is removed when this is dropped.
+/// A control socket. It is removed when this is dropped, with the history of `portolan stat`.
 #[derive(Debug)]
 pub(crate) struct ControlServer {
     path: PathBuf,
@@ -87,9 +88,12 @@ impl Drop for ControlServer {
         }
         let is_ours =
             |found: &fs::Metadata| (found.dev(), found.ino()) == self.file && found.file_type().is_socket();
-        if fs::symlink_metadata(&self.path).is_ok_and(|found| is_ours(&found))
-            && let Err(error) = fs::remove_file(&self.path)
-        {
+        if !fs::symlink_metadata(&self.path).is_ok_and(|found| is_ours(&found)) {
+            return;
+        }
+        // As long as the socket's file is there, the history cannot be that of another stack.
+        forget(&self.path);
+        if let Err(error) = fs::remove_file(&self.path) {
             log::warn!("{} stays behind: {error}", self.path.display());
         }
     }

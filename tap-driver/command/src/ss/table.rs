@@ -167,7 +167,7 @@ fn more(row: &Row, options: &SsOptions) -> String {
     }
     if options.info && line["tcp"].is_object() {
         text.push_str(next_line);
-        text.push_str(&tcp(&line["tcp"]));
+        text.push_str(&tcp(&line["tcp"], row.state));
     }
     text
 }
@@ -185,8 +185,12 @@ fn short_time(ms: u64) -> String {
 }
 
 /// TCP_INFO with the names of `ss`. What is zero or off is left out.
-fn tcp(info: &Value) -> String {
-    let number = |key: &str| info[key].as_u64().unwrap_or(0);
+fn tcp(info: &Value, state: State) -> String {
+    let number = |key: &str| match key {
+        // The backlog of a listener is there. Its accept queue is in `unacked`, which `ss` shows.
+        "sacked" if state == State::Listen => 0,
+        key => info[key].as_u64().unwrap_or(0),
+    };
     let millis = |key: &str| number(key) as f64 / 1000.0;
     let mut words: Vec<String> = Vec::new();
     let flags = [
@@ -291,4 +295,19 @@ fn tcp(info: &Value) -> String {
         words.push(format!("snd_wnd:{}", number("snd_wnd")));
     }
     words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As `ss` of iproute2 6.1 prints them.
+    #[test]
+    fn tcp_info_of_a_listener_is_without_its_backlog() {
+        let info = json!({ "congestion": "cubic", "cwnd": 10, "unacked": 1, "sacked": 4096, "lost": 0 });
+        assert_eq!(tcp(&info, State::Listen), "cubic cwnd:10 unacked:1");
+        assert_eq!(tcp(&info, State::Established), "cubic cwnd:10 unacked:1 sacked:4096");
+    }
 }
