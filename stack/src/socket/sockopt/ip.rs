@@ -73,6 +73,12 @@ const ROWS: &[Row] = &[
         Set::Bytes(|_, value| Ok(Some(SocketOption::FreeBind(int_or_byte(value)? != 0)))),
         Get::Int(|target| Ok(target.socket.options.ip.free_bind.into())),
     ),
+    Row::int(
+        20,
+        "IP_RECVORIGDSTADDR",
+        |_, on| ask_for(ControlData::OriginalDestination, on),
+        |target| asks_for(target, ControlData::OriginalDestination),
+    ),
     Row::new(
         21,
         "IP_MINTTL",

@@ -105,6 +105,12 @@ const ROWS: &[Row] = &[
         |_, hops| Ok(Some(SocketOption::MinHopCount(in_range(hops, 0, 255)? as u8))),
         |target| Ok(target.socket.options.ip.min_hop_count.into()),
     ),
+    Row::int(
+        74,
+        "IPV6_RECVORIGDSTADDR",
+        |_, on| ask_for(ControlData::OriginalDestinationV6, on),
+        |target| asks_for(target, ControlData::OriginalDestinationV6),
+    ),
     Row::new(
         76,
         "IPV6_UNICAST_IF",
