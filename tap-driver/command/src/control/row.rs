@@ -1,6 +1,7 @@
 //! A socket in an answer.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use portolan::{
@@ -89,7 +90,7 @@ impl Row {
             "cookie": info.id.map(|id| id.cookie()),
             "peer_cookie": info.peer_socket.map(|id| id.cookie()),
             "stack": stack_number,
-            "v6only": info.v6_only,
+            "v6only": info.v6_only || is_of_one_ipv6(&local),
             "inactive": is_inactive,
             "timer": timer,
             "memory": {
@@ -125,6 +126,15 @@ fn netid(kind: SocketKind) -> &'static str {
         SocketKind::Echo => "icmp",
         SocketKind::Raw(_) => "raw",
         _ => "other",
+    }
+}
+
+/// Whether the name has an IPv6 address, so that no IPv4 comes to it. For such a socket Linux's
+/// `bind` sets IPV6_V6ONLY, too.
+fn is_of_one_ipv6(name: &Name) -> bool {
+    match name {
+        Name::Ip { addr: IpAddr::V6(addr), .. } => !addr.is_unspecified() && addr.to_ipv4_mapped().is_none(),
+        _ => false,
     }
 }
 

@@ -128,13 +128,7 @@ pub(crate) fn run(options: &SsOptions) -> Result<ExitCode, Failure> {
             rows.push(row);
         }
     }
-    rows.sort_by_key(|row| KINDS.iter().position(|kind| *kind == row.netid));
-    if options.json {
-        let lines: Vec<Value> = rows.into_iter().map(|row| row.line).collect();
-        return print(&format!("{}\n", Value::Array(lines)));
-    }
-    let services = if options.numeric { Services::default() } else { names };
-    print(&table(&rows, options.columns(&filter), options, &services))
+    print(&options.report(rows, &filter, names))
 }
 
 impl SsOptions {
@@ -187,6 +181,17 @@ impl SsOptions {
         is_of_family && in_state && self.kinds().contains(&row.netid.as_str()) && filter.matches(row)
     }
 
+    /// What is printed of the chosen sockets.
+    fn report(&self, mut rows: Vec<Row>, filter: &Filter, names: Services) -> String {
+        rows.sort_by_key(|row| KINDS.iter().position(|kind| *kind == row.netid));
+        if self.json {
+            let lines: Vec<Value> = rows.into_iter().map(|row| row.line).collect();
+            return format!("{}\n", Value::Array(lines));
+        }
+        let services = if self.numeric { Services::default() } else { names };
+        table(&rows, self.columns(filter), self, &services)
+    }
+
     fn columns(&self, filter: &Filter) -> Columns {
         let kinds = self.kinds();
         let is_one = |names: &[&str]| kinds.iter().all(|kind| names.contains(kind));
@@ -196,3 +201,6 @@ impl SsOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
