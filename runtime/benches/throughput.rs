@@ -1,16 +1,17 @@
 //! The throughput of two runtimes on one wire in memory: bytes a second in bulk, and round trips of
 //! one byte; and of Unix-domain sockets, beside those of the host. And the time in which a socket is
-//! opened and closed, while few or many others are open.
+//! opened and closed, while few or many others are open, and in which many sockets are listed.
 //!
-//! `cargo bench -p portolan-runtime [-- bulk | round_trips | unix | open]`. The benchmark sets no
+//! `cargo bench -p portolan-runtime [-- bulk | round_trips | unix | open | walk]`. The benchmark sets no
 //! limits: its figures are for comparing two builds on one machine. With `--test` it does a
 //! thousandth of the work, to see that it runs.
 
+use std::hint::black_box;
 use std::io::{self, Read, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use portolan::{Config, Domain, SocketKind, Stack};
+use portolan::{Config, Domain, SocketKind, SocketWalk, Stack};
 use portolan_runtime::device::{MemoryDevice, memory_pair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream, UnixStream};
 
@@ -18,6 +19,9 @@ const BULK_BYTES: usize = 1 << 30;
 const ROUND_TRIPS: u32 = 50_000;
 const OPENED: u32 = 1_000_000;
 const OPEN_BESIDE: [usize; 2] = [0, 100_000];
+const WALKED: usize = 100_000;
+/// The steps of a walk while a runtime holds the lock of its stack: `WALK_STEPS` of the runtime.
+const STEPS: usize = 256;
 
 /// How much of the work is done: all of it, or a thousandth.
 static DIVISOR: OnceLock<u32> = OnceLock::new();
@@ -50,6 +54,9 @@ fn main() -> io::Result<()> {
         for beside in OPEN_BESIDE {
             open(beside)?;
         }
+    }
+    if is_wanted("walk") {
+        walk()?;
     }
     Ok(())
 }
@@ -138,6 +145,54 @@ fn open(beside: usize) -> io::Result<()> {
             stack.poll_transmit(now);
         }
         println!("open: {name} beside {beside}: {:.0?} each", start.elapsed() / count);
+    }
+    Ok(())
+}
+
+/// Lists both ends of connections that a stack has with itself: without and with timers and
+/// TCP_INFO.
+fn walk() -> io::Result<()> {
+    let now = portolan::Instant::ZERO;
+    let mut config = Config::default();
+    config.memory_limit_bytes = 1 << 30;
+    let mut stack = Stack::new(config, [1; 32], now);
+    let mut listener = None;
+    for number in 0..WALKED / 2 / divisor() as usize {
+        // Connections from one address to one port need ports of their own; there are enough for so
+        // many.
+        let port = 1000 + (number / 10_000) as u16;
+        if number.is_multiple_of(10_000) {
+            let made = stack.socket(Domain::V4, SocketKind::Stream)?;
+            stack.bind(made, ([127, 0, 0, 1], port))?;
+            stack.listen(made, 1)?;
+            listener = Some(made);
+        }
+        let client = stack.socket(Domain::V4, SocketKind::Stream)?;
+        let started = stack.connect(now, client, ([127, 0, 0, 1], port));
+        assert!(matches!(started, Ok(()) | Err(portolan::Error::InProgress)), "{started:?}");
+        while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
+        while stack.poll_event().is_some() {}
+        stack.accept(listener.expect("it was just made"))?;
+    }
+    for (name, with_tcp) in [("sockets", false), ("sockets with timers and TCP_INFO", true)] {
+        let mut times = Vec::new();
+        let (mut walk, mut count) = (SocketWalk::new(), 0);
+        while !walk.is_finished() {
+            let start = Instant::now();
+            stack.walk_sockets(&mut walk, STEPS, |info| {
+                count += 1;
+                if let Some(id) = info.id.filter(|_| with_tcp) {
+                    black_box(stack.socket_timers(id).collect::<Vec<_>>());
+                    black_box(stack.socket_tcp_info(now, id));
+                }
+                black_box(info);
+            });
+            times.push(start.elapsed());
+        }
+        let sum: Duration = times.iter().sum();
+        times.sort();
+        let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+        println!("walk: {count} {name} in {sum:.2?}; {STEPS} steps {median:.2?}, the slowest {slowest:.2?}");
     }
     Ok(())
 }

@@ -97,7 +97,7 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "cargo test --quiet --workspace --bench instructions",
     ),
     (
-        "cargo bench -p portolan-runtime -- unix open",
+        "cargo bench -p portolan-runtime -- unix open walk",
         "tests/run",
         "cargo test --quiet --workspace --bench throughput",
     ),
