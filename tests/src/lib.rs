@@ -12,6 +12,7 @@
 //! - [`sockopt`] compares socket options by number and bytes with those of the Linux kernel;
 //! - [`packets`] makes random calls on packet sockets, on Portolan and on the Linux kernel;
 //! - [`raw_sockets`] makes random calls on raw and echo sockets, likewise;
+//! - [`reuse_port`] compares how sockets that share a port are chosen, by program;
 //! - [`seeds`] plays the seeds of the commands that make such comparisons;
 //! - [`fuzz`] contains the targets of the fuzzer, and runs their seeds;
 //! - [`host`] is Portolan or the kernel, for tests that drive both; [`script`] and [`matrix`] do;
@@ -37,6 +38,7 @@ mod pcap;
 pub mod pollers;
 mod raw_peer;
 pub mod raw_sockets;
+pub mod reuse_port;
 pub mod rfc_table;
 pub mod script;
 pub mod seeds;

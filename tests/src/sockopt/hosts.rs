@@ -219,7 +219,8 @@ fn local_addr(socket: libc::c_int) -> io::Result<SocketAddr> {
     Ok(loopback(if is_v4 { Domain::V4 } else { Domain::V6 }, port))
 }
 
-fn set_loopback_up() -> io::Result<()> {
+/// Sets the loopback of the namespace up.
+pub fn set_loopback_up() -> io::Result<()> {
     // SAFETY: a call without pointers.
     let socket = checked(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0) })?;
     // SAFETY: the struct is plain data, for which zero is valid.

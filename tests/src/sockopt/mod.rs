@@ -16,6 +16,7 @@ use portolan::{Domain, SocketKind};
 
 pub use rules::RULES;
 
+pub use self::hosts::set_loopback_up;
 use self::hosts::{Kernel, Portolan, Sockets};
 use crate::by_family;
 use crate::sources::{read, root};
