@@ -564,6 +564,31 @@ calls! {
         Ok(options)
     }
 
+    /// The headers of the SYN that opened an accepted connection, from that of IP to the options of
+    /// TCP, if its listener had [`SocketOption::SaveSyn`] (TCP_SAVED_SYN). They are returned once;
+    /// empty if there are none. `ProtocolNotAvailable` unless it is a TCP socket.
+    ///
+    /// ```
+    /// # use portolan::{Config, Domain, Error, Instant, SocketKind, SocketOption, Stack};
+    /// # let now = Instant::ZERO;
+    /// # let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// let listener = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// stack.set_option(now, listener, SocketOption::SaveSyn(true))?;
+    /// stack.bind(listener, ([127, 0, 0, 1], 80))?;
+    /// stack.listen(listener, 8)?;
+    /// let client = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// assert_eq!(stack.connect(now, client, ([127, 0, 0, 1], 80)), Err(Error::InProgress));
+    /// while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
+    /// let (server, _) = stack.accept(listener)?;
+    /// let syn = stack.take_saved_syn(server)?;
+    /// assert_eq!((syn[0], syn[9]), (0x45, 6)); // IPv4 and TCP
+    /// assert!(stack.take_saved_syn(server)?.is_empty());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn take_saved_syn(&mut self, d: Descriptor) -> Result<Vec<u8>> {
+        call(self, d, |_, env, id| env.common.take_saved_syn(id, usize::MAX))
+    }
+
     /// The state of a stream's connection, or of a listener (TCP_INFO). `NotConnected` if there
     /// never was a connection.
     pub fn info(&self, now: Instant, d: Descriptor) -> Result<TcpInfo> {

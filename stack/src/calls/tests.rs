@@ -66,6 +66,7 @@ macro_rules! results {
             ("getsockopt", caller.getsockopt(NOW, d, 1, 2, &mut [0; 4]).err()),
             ("options", caller.options(d).err()),
             ("info", caller.info(NOW, d).err()),
+            ("take_saved_syn", caller.take_saved_syn(d).err()),
             ("take_error", caller.take_error(d).err()),
             ("queued_bytes", caller.queued_bytes(d).err()),
             ("close_reason", caller.close_reason(d).err()),

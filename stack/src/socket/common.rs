@@ -10,6 +10,7 @@ use super::options::SocketOption;
 use super::owners::Owners;
 use super::pollers::{Pollers, RegistrationKey};
 use super::record::Socket;
+use super::saved_syns::SavedSyns;
 use super::shortage::Relief;
 use super::table::Descriptor;
 use super::unix::{full_peer, wait_at, wait_for_peer};
@@ -47,6 +48,9 @@ pub(crate) struct Common {
     pub(super) has_filters: bool,
     /// Whether any socket was ever bound to a device.
     pub(super) has_devices: bool,
+    /// Whether any socket ever had TCP_SAVE_SYN.
+    pub(super) saves_syns: bool,
+    pub(super) saved_syns: SavedSyns,
     /// The memory account of all sockets and handshakes.
     pub(super) account: Account,
     /// Gives memory back when the account is short.
@@ -82,6 +86,8 @@ impl Common {
             pollers: Pollers::new(config),
             has_filters: false,
             has_devices: false,
+            saves_syns: false,
+            saved_syns: SavedSyns::default(),
             account: Account::new(config),
             relief: Relief::new(rng),
         }
@@ -91,6 +97,9 @@ impl Common {
     pub(super) fn remove(&mut self, id: SocketId) {
         self.charge(id, 0);
         self.relief.holdings.forget(id);
+        if self.saves_syns {
+            self.saved_syns.remove(&mut self.account, id);
+        }
         self.records.remove(id);
     }
 
@@ -401,6 +410,7 @@ impl Common {
         }
         socket.options.set(ctx.config, option)?;
         self.has_devices |= matches!(option, SocketOption::BindToDevice(Some(_)));
+        self.saves_syns |= option == SocketOption::SaveSyn(true);
         self.has_filters |= matches!(option, SocketOption::MinTtl(1..) | SocketOption::MinHopCount(1..));
         if option == SocketOption::ReceiveErrors(false) {
             self.forget_queued_errors(id);

@@ -6,7 +6,8 @@
 //! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
 //! epoll), and then the rooms: `tcp`, `udp`, `echo`, `raw`, `packet` and `unix`, of which `udp`,
 //! `echo` and `raw` share `datagram_queue`; `udp` has `bound_ports`. `sockopt` has the options in
-//! the layout of C. `memberships` and `groups` have multicast, and `takers` the sockets that
+//! the layout of C. `saved_syns` keeps headers of SYNs.
+//! `memberships` and `groups` have multicast, and `takers` the sockets that
 //! datagrams to groups are for. `errors` defines which network errors a program gets;
 //! `datagram_errors` and `error_queue` report them to sockets of datagrams. `holdings` and `relief`
 //! handle shortages of memory. The public interface is `crate::calls`.
@@ -44,6 +45,7 @@ mod protocol;
 mod raw;
 mod record;
 mod relief;
+mod saved_syns;
 mod scope;
 mod shortage;
 mod sockopt;

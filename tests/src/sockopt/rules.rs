@@ -202,6 +202,18 @@ pub const RULES: &[Rule] = &[
         },
     },
     Rule {
+        why: "TCP_SAVE_SYN of 2 is EINVAL.",
+        explains: |place, call, linux, portolan| {
+            place.option == (TCP, 27)
+                && match call {
+                    Call::Set(value) => {
+                        value.starts_with(&2_i32.to_ne_bytes()) && *portolan == Err(libc::EINVAL)
+                    }
+                    Call::Get(_) => linux.as_ref().is_ok_and(|value| value.starts_with(&[2])),
+                }
+        },
+    },
+    Rule {
         why: "SO_COOKIE counts differently.",
         explains: |place, call, linux, portolan| {
             place.option == (SOCKET, 57) && is_get(call) && are_values(linux, portolan)

@@ -212,6 +212,10 @@ pub enum SocketOption {
     /// TCP_THIN_LINEAR_TIMEOUTS: while fewer than four segments are in flight, the first six
     /// time-outs of a segment do not double the RTO.
     ThinLinearTimeouts(bool),
+    /// TCP_SAVE_SYN on a listener: connections that it accepts keep the headers of the SYN that
+    /// opened them, until [`Stack::take_saved_syn`](crate::Stack::take_saved_syn). A connection
+    /// that was opened with a SYN cookie has none.
+    SaveSyn(bool),
     /// UDP_CORK: as if each call had [`SendFlags::MORE`](crate::SendFlags::MORE). When the option
     /// is cleared, the datagram is sent.
     UdpCork(bool),
@@ -397,6 +401,7 @@ impl SocketOptions {
             linger2: Some(config.tcp.fin_wait_2),
             window_clamp: 0,
             thin_linear_timeouts: false,
+            save_syn: false,
             fast_open: FastOpenOptions { limit: 0, connect: false, without_cookie: false, key: None },
         };
         let mut options = SocketOptions {
@@ -567,6 +572,7 @@ impl SocketOptions {
             SocketOption::WindowClamp(0) => self.tcp.window_clamp = 0,
             SocketOption::WindowClamp(bytes) => self.tcp.window_clamp = bytes.max(MIN_WINDOW_CLAMP),
             SocketOption::ThinLinearTimeouts(on) => self.tcp.thin_linear_timeouts = on,
+            SocketOption::SaveSyn(on) => self.tcp.save_syn = on,
             SocketOption::UdpCork(on) => self.udp.cork = on,
             SocketOption::MulticastTtl(_)
             | SocketOption::MulticastLoop(_)

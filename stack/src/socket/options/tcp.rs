@@ -40,6 +40,8 @@ pub struct TcpOptions {
     pub window_clamp: u32,
     /// TCP_THIN_LINEAR_TIMEOUTS.
     pub thin_linear_timeouts: bool,
+    /// TCP_SAVE_SYN.
+    pub save_syn: bool,
     /// TCP_FASTOPEN and related options.
     pub fast_open: FastOpenOptions,
 }

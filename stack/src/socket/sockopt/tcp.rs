@@ -11,6 +11,8 @@ use super::row::{
 use super::tcp_info::tcp_info;
 use crate::config::CongestionControl;
 use crate::error::{Error, Result};
+use crate::id::SocketId;
+use crate::socket::common::Env;
 use crate::socket::kind::SocketKind;
 use crate::socket::options::{ControlData, SocketOption};
 use crate::socket::tcp::questions;
@@ -152,6 +154,13 @@ const ROWS: &[Row] = &[
         },
     ),
     Row::int(
+        27,
+        "TCP_SAVE_SYN",
+        |_, on| Ok(Some(SocketOption::SaveSyn(in_range(on, 0, 1)? == 1))),
+        |target| Ok(target.socket.options.tcp.save_syn.into()),
+    ),
+    Row::read_only(28, "TCP_SAVED_SYN", Get::Call(saved_syn)),
+    Row::int(
         30,
         "TCP_FASTOPEN_CONNECT",
         |_, on| Ok(Some(SocketOption::FastOpenConnect(in_range(on, 0, 1)? == 1))),
@@ -171,6 +180,13 @@ const ROWS: &[Row] = &[
         |target| asks_for(target, ControlData::Unread),
     ),
 ];
+
+/// The headers of the SYN, once. EINVAL if there is not enough room for them.
+fn saved_syn(env: &mut Env<'_>, id: SocketId, buf: &mut [u8]) -> Result<usize> {
+    let saved = env.common.take_saved_syn(id, buf.len())?;
+    buf[..saved.len()].copy_from_slice(&saved);
+    Ok(saved.len())
+}
 
 fn keepalive_time(seconds: i32) -> Result<Duration> {
     Ok(Duration::from_secs(in_range(seconds, 1, MAX_KEEPALIVE)?.unsigned_abs().into()))

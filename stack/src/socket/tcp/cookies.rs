@@ -73,7 +73,7 @@ impl TcpSockets {
         let mut params = self.open_params(&env.ctx, env.network, options, &tuple);
         params.isn = header.ack - 1;
         let record = SynReceived::from_cookie(&mut env.ctx, header, &params, peer_mss);
-        let handshake = Handshake { record, listener: id, tuple, armed: Armed::default() };
+        let handshake = Handshake { record, listener: id, tuple, armed: Armed::default(), saved_syn: None };
         self.establish(env, handshake, header, payload);
     }
 }

@@ -1,6 +1,8 @@
 //! TCP Fast Open: at a listener, SYNs whose data is delivered before the handshake completes (RFC
 //! 7413 §4.2.2); at a client, the content of the SYN.
 
+use alloc::boxed::Box;
+
 use super::fast_open_cache::FirstSyn;
 use super::input::Syn;
 use super::{CONNECTION_BYTES, TcpSockets};
@@ -8,6 +10,7 @@ use crate::Ctx;
 use crate::demux::FourTuple;
 use crate::id::SocketId;
 use crate::socket::common::Env;
+use crate::socket::saved_syns::SavedSyn;
 use crate::tcp::{Connection, CookieCheck, FastOpenCookie, FastOpenEnd, Header, OpenParams};
 
 /// The answer to the Fast Open option of a SYN.
@@ -30,6 +33,7 @@ pub(super) struct Opening {
     pub(super) tuple: FourTuple,
     pub(super) params: OpenParams,
     pub(super) cookie: Option<FastOpenCookie>,
+    pub(super) saved_syn: Option<Box<SavedSyn>>,
 }
 
 impl TcpSockets {
@@ -86,10 +90,10 @@ impl TcpSockets {
     /// Puts the connection into the accept queue at once, so that the program can answer the data
     /// in the SYN.
     pub(super) fn open_fast(&mut self, env: &mut Env<'_>, opening: Opening, syn: Syn<'_>) {
-        let Opening { listener, tuple, params, cookie } = opening;
+        let Opening { listener, tuple, params, cookie, saved_syn } = opening;
         env.ctx.stats.fast_open.passive += 1;
         let connection = Connection::fast_open(&mut env.ctx, syn.header, params, cookie, syn.payload);
-        let Some(id) = self.queue_for_accept(env, listener, tuple, connection) else { return };
+        let Some(id) = self.queue_for_accept(env, listener, tuple, connection, saved_syn) else { return };
         self.fast_open.pending.insert(id, listener);
         self.half_open.change(listener, |counts| counts.fast += 1);
     }

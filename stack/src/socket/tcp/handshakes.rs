@@ -1,5 +1,6 @@
 //! The handshakes of listeners: entries of their SYN queues, from the SYN to the accept queue.
 
+use alloc::boxed::Box;
 use core::mem;
 
 use bytes::Bytes;
@@ -21,18 +22,29 @@ use crate::id::{HandshakeId, SocketId};
 use crate::socket::common::{Env, TimerTarget};
 use crate::socket::options::IpFields;
 use crate::socket::record::{Holders, Protocol, Socket};
+use crate::socket::saved_syns::SavedSyn;
 use crate::subject::Subject;
 use crate::tcp::{Connection, HandshakeStep, HandshakeTimeout, Header, SynReceived, reset_for};
 use crate::timers::Armed;
 
-/// The bytes that the account holds for an entry.
+/// The bytes that the account holds for an entry, without the headers of its SYN.
 const HANDSHAKE_BYTES: usize = mem::size_of::<Handshake>();
+
+impl Handshake {
+    /// The bytes that the account holds for it.
+    fn charge(&self) -> usize {
+        HANDSHAKE_BYTES + self.saved_syn.as_deref().map_or(0, SavedSyn::bytes)
+    }
+}
 
 impl TcpSockets {
     /// Makes a SYN for a listener an entry of its SYN queue.
     pub(super) fn handle_syn(&mut self, env: &mut Env<'_>, id: SocketId, tuple: FourTuple, syn: Syn<'_>) {
-        let is_full = env.common.account.is_full_for(HANDSHAKE_BYTES + CONNECTION_BYTES);
+        let saved_syn = self.present_syn.take();
+        let saved_len = saved_syn.as_deref().map_or(0, SavedSyn::bytes);
+        let is_full = env.common.account.is_full_for(HANDSHAKE_BYTES + CONNECTION_BYTES + saved_len);
         let Some((listener, options)) = env.common.listener_mut(id) else { return };
+        let saved_syn = saved_syn.filter(|_| options.tcp.save_syn);
         let handshakes = self.half_open.of(id).handshakes;
         let cookies = env.ctx.config.tcp.syn_cookies;
         match listener.room_for_syn(handshakes, cookies, syn.isn_after.is_some()) {
@@ -58,7 +70,7 @@ impl TcpSockets {
             FastOpenAnswer::Nothing => None,
             FastOpenAnswer::Cookie(cookie) => Some(cookie),
             FastOpenAnswer::Open(cookie) => {
-                return self.open_fast(env, Opening { listener: id, tuple, params, cookie }, syn);
+                return self.open_fast(env, Opening { listener: id, tuple, params, cookie, saved_syn }, syn);
             }
         };
         let mut record = SynReceived::new(&mut env.ctx, syn.header, &params);
@@ -68,15 +80,15 @@ impl TcpSockets {
         record.defer(&env.ctx, defer_accept);
         let syn_ack = record.syn_ack(env.ctx.now);
         let deadline = record.deadline();
-        let handshake =
-            self.handshakes.insert(Handshake { record, listener: id, tuple, armed: Armed::default() });
+        let entry = Handshake { record, listener: id, tuple, armed: Armed::default(), saved_syn };
+        env.common.account.change(0, entry.charge());
+        let handshake = self.handshakes.insert(entry);
         if let Some(entry) = self.handshakes.get_mut(handshake) {
             let target = TimerTarget::Handshake(handshake);
             env.common.timers.arm(&mut entry.armed, target, Some(deadline));
         }
         self.half_open.change(id, |counts| counts.handshakes += 1);
         self.connections.insert(&tuple, Target::Handshake(handshake));
-        env.common.account.change(0, HANDSHAKE_BYTES);
         reply(env, &tuple, syn_ack, fields);
     }
 
@@ -131,12 +143,12 @@ impl TcpSockets {
         header: &Header,
         payload: Bytes,
     ) {
-        let Handshake { record, listener, tuple, .. } = handshake;
+        let Handshake { record, listener, tuple, saved_syn, .. } = handshake;
         let Some(parent) = env.common.records.get(listener) else { return };
         let path_mss = allowed_mss(&env.ctx, env.network, &parent.options, &tuple);
         let mut connection = record.into_connection(&mut env.ctx, parent.options.tcp_settings(), path_mss);
         connection.handle_segment(&mut env.ctx, header, payload);
-        self.queue_for_accept(env, listener, tuple, connection);
+        self.queue_for_accept(env, listener, tuple, connection, saved_syn);
     }
 
     /// Puts a new connection into its listener's accept queue.
@@ -146,6 +158,7 @@ impl TcpSockets {
         listener: SocketId,
         tuple: FourTuple,
         mut connection: Connection,
+        saved_syn: Option<Box<SavedSyn>>,
     ) -> Option<SocketId> {
         let parent = env.common.records.get(listener)?;
         let options = parent.options.clone();
@@ -155,6 +168,9 @@ impl TcpSockets {
         let mut socket = Socket::new(parent.domain, parent.kind, options, Protocol::Tcp(stream));
         socket.holders = Holders::AcceptQueue;
         let id = env.common.records.insert(socket);
+        if let Some(saved) = saved_syn {
+            env.common.saved_syns.insert(&mut env.common.account, id, saved);
+        }
         self.connections.insert(&tuple, Target::Connection(id));
         self.ports.add_connection(&tuple, reuse);
         env.ctx.stats.tcp.passive_opens += 1;
@@ -196,7 +212,7 @@ impl TcpSockets {
         let mut handshake = self.handshakes.remove(id)?;
         env.common.timers.disarm(&mut handshake.armed, TimerTarget::Handshake(id));
         self.connections.remove(&handshake.tuple, Target::Handshake(id));
-        env.common.account.change(HANDSHAKE_BYTES, 0);
+        env.common.account.change(handshake.charge(), 0);
         // It was counted when it began.
         self.half_open.change(handshake.listener, |counts| counts.handshakes -= 1);
         Some(handshake)

@@ -77,6 +77,9 @@ impl TcpSockets {
             if env.common.has_filters && !self.passes_filter(env, &tuple, header_len, &mut datagram) {
                 return;
             }
+            if env.common.saves_syns {
+                self.note_syn(header, header_len, &datagram);
+            }
             self.deliver_segment(env, tuple, header, datagram.into_transport(header_len..usize::MAX));
         }
     }
@@ -92,6 +95,9 @@ impl TcpSockets {
             }
             if env.common.has_filters && !self.passes_filter(env, &tuple, header_len, &mut datagram) {
                 return !self.joining.is_empty();
+            }
+            if env.common.saves_syns {
+                self.note_syn(header, header_len, &datagram);
             }
             let payload = datagram.into_transport(header_len..usize::MAX);
             if let Some(payload) = self.joining.extend(&tuple, header, payload) {

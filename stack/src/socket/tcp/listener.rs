@@ -1,5 +1,6 @@
 //! A listener: its SYN queue is a count of its handshakes, and its accept queue holds sockets.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use core::time::Duration;
 
@@ -7,6 +8,7 @@ use crate::config::SynCookieMode;
 use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
 use crate::id::SocketId;
+use crate::socket::saved_syns::SavedSyn;
 use crate::tcp::{SYN_COOKIE_VALID_FOR, SynReceived};
 use crate::time::Instant;
 use crate::timers::Armed;
@@ -141,4 +143,6 @@ pub(crate) struct Handshake {
     pub(super) listener: SocketId,
     pub(super) tuple: FourTuple,
     pub(super) armed: Armed,
+    /// The headers of its SYN, if they are to be saved.
+    pub(super) saved_syn: Option<Box<SavedSyn>>,
 }

@@ -2,7 +2,7 @@
 //!
 //! Read `stream` and `listener` (what a socket has become), `connections` (which record a segment
 //! is for), then `input` (segments), `joining` (segments of a burst), `handshakes`, `cookies`,
-//! `fast_open` and `fast_open_cache` (new connections), `calls` and `connect` (calls of programs),
+//! `fast_open` and `fast_open_cache` (new connections), `saved_syn` (TCP_SAVE_SYN), `calls` and `connect` (calls of programs),
 //! `params` (the initial parameters of a connection), `device` (SO_BINDTODEVICE), `output` and `segmentation` (outgoing
 //! segments), `settle` (what follows all of these), `ended` (what is left of a connection),
 //! `time_waits`, `orphans` (connections that no descriptor holds), `pressure` (memory shortage),
@@ -27,12 +27,14 @@ mod output;
 mod params;
 mod pressure;
 pub(crate) mod questions;
+mod saved_syn;
 mod segmentation;
 mod settle;
 pub(super) mod stream;
 mod time_waits;
 mod view;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::mem;
 
@@ -56,6 +58,7 @@ use crate::rate_limit::PeerLimit;
 use crate::rng::Rng;
 use crate::slab::Slab;
 use crate::socket::port_selector::BoundSockets;
+use crate::socket::saved_syns::SavedSyn;
 use crate::steering::Share;
 use crate::tcp::{FastOpenKeys, IsnGenerator, SynCookies};
 
@@ -81,6 +84,8 @@ pub(crate) struct TcpSockets {
     run: Option<Segmentation>,
     /// The segments of the batch that is being handled.
     joining: Joining,
+    /// The headers of the SYN that is being handled, if any listener saves them.
+    present_syn: Option<Box<SavedSyn>>,
 }
 
 /// TCP Fast Open, at listeners and at clients.
@@ -116,6 +121,7 @@ impl TcpSockets {
             orphans: 0,
             run: None,
             joining: Joining::default(),
+            present_syn: None,
         }
     }
 

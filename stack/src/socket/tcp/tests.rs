@@ -9,7 +9,7 @@ use crate::socket::{Domain, Shutdown, SockAddr, SocketKind, SocketOption, Socket
 use crate::testing::{PacketBuilder, TcpSegment};
 use crate::{
     Config, Descriptor, DropReason, Error, Frame, InterfaceConfig, InterfaceId, Medium, Readiness,
-    SegmentKind, Segments, SendMeta, Stack, TcpState as State,
+    SegmentKind, Segments, SendMeta, Stack, SynCookieMode, TcpState as State,
 };
 
 const NOW: crate::Instant = crate::Instant::ZERO;
@@ -80,6 +80,81 @@ fn reset(stack: &mut Stack, d: Descriptor) {
 fn has_event(stack: &mut Stack, d: Descriptor) -> bool {
     let id = stack.socket_id(d).unwrap();
     core::iter::from_fn(|| stack.poll_event()).filter(|event| event.socket == id).count() > 0
+}
+
+/// A connection of another host to the listener, and its SYN, which has data. Between SYN and ACK
+/// TCP_SAVE_SYN is set to this.
+fn open_from_outside(
+    stack: &mut Stack,
+    listener: Descriptor,
+    src_port: u16,
+    saves_then: bool,
+) -> (Descriptor, Vec<u8>) {
+    let iface = stack.interfaces()[0].id;
+    let builder = PacketBuilder::new("10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap());
+    let mut segment = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(src_port, 80) };
+    segment.payload = b"early".to_vec();
+    let syn = builder.tcp(&segment);
+    stack.handle_frame(NOW, iface, Frame::new(syn.clone()));
+    stack.set_option(NOW, listener, SocketOption::SaveSyn(saves_then)).unwrap();
+    let syn_ack = stack.poll_transmit(NOW).unwrap().to_vec();
+    let iss = u32::from_be_bytes(syn_ack[24..28].try_into().unwrap());
+    segment.payload.clear();
+    (segment.flags, segment.seq, segment.ack) =
+        (TcpSegment::ACK, segment.seq.wrapping_add(1), iss.wrapping_add(1));
+    stack.handle_frame(NOW, iface, Frame::new(builder.tcp(&segment)));
+    (stack.accept(listener).unwrap().0, syn)
+}
+
+fn listener_to_outside(config: Config) -> (Stack, Descriptor) {
+    let mut stack = Stack::new(config, [8; 32], NOW);
+    let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    stack.add_interface(NOW, interface).unwrap();
+    let listener = stream(&mut stack);
+    stack.bind(listener, ([0; 4], 80)).unwrap();
+    stack.listen(listener, 8).unwrap();
+    (stack, listener)
+}
+
+#[test]
+fn an_accepted_connection_keeps_the_headers_of_its_syn_until_they_are_read() {
+    const TCP: i32 = 6;
+    const SAVED_SYN: i32 = 28;
+    let (mut stack, listener) = listener_to_outside(Config::default());
+    // The option counts when the SYN comes.
+    let (before, _) = open_from_outside(&mut stack, listener, 9, true);
+    let (saved, syn) = open_from_outside(&mut stack, listener, 10, true);
+    let (ended, _) = open_from_outside(&mut stack, listener, 11, false);
+    let (after, _) = open_from_outside(&mut stack, listener, 12, true);
+    for d in [before, after, listener] {
+        assert!(stack.take_saved_syn(d).unwrap().is_empty());
+    }
+    let headers = &syn[..syn.len() - b"early".len()];
+    let held = stack.memory_bytes();
+    let mut buf = [0; 100];
+    let short = &mut buf[..headers.len() - 1];
+    assert_eq!(stack.getsockopt(NOW, saved, TCP, SAVED_SYN, short), Err(Error::InvalidArgument));
+    assert_eq!(stack.getsockopt(NOW, saved, TCP, SAVED_SYN, &mut buf), Ok(headers.len()));
+    assert_eq!(buf[..headers.len()], *headers);
+    assert!(stack.memory_bytes() + headers.len() <= held);
+    assert_eq!(stack.getsockopt(NOW, saved, TCP, SAVED_SYN, &mut buf), Ok(0));
+    // What is left of a connection that has ended has them, too.
+    stack.disconnect(NOW, ended).unwrap();
+    while stack.poll_transmit(NOW).is_some() {}
+    assert_eq!(stack.take_saved_syn(ended).unwrap().len(), headers.len());
+    let datagrams = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    assert_eq!(stack.take_saved_syn(datagrams), Err(Error::ProtocolNotAvailable));
+}
+
+#[test]
+fn a_connection_from_a_cookie_has_no_headers_of_a_syn() {
+    let mut config = Config::default();
+    config.tcp.syn_cookies = SynCookieMode::Always;
+    let (mut stack, listener) = listener_to_outside(config);
+    stack.set_option(NOW, listener, SocketOption::SaveSyn(true)).unwrap();
+    let (d, _) = open_from_outside(&mut stack, listener, 9, true);
+    assert!(stack.options(d).unwrap().tcp.save_syn);
+    assert!(stack.take_saved_syn(d).unwrap().is_empty());
 }
 
 #[test]
