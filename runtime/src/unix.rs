@@ -4,7 +4,6 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::iter::FusedIterator;
 use std::net::Shutdown;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use portolan::{Credentials, SocketKind, SocketOption, UnixAddr};
@@ -13,6 +12,7 @@ use crate::handle::Handle;
 use crate::policy::BACKLOG;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
+use crate::socket::settings::socket_settings;
 
 /// The name of a path. `InvalidInput` if it is empty, too long or has a NUL.
 fn path_name(path: impl AsRef<[u8]>) -> io::Result<UnixAddr> {
@@ -189,39 +189,6 @@ impl UnixStream {
         self.socket.shutdown(how)
     }
 
-    /// Returns another handle to the same connection.
-    pub fn try_clone(&self) -> io::Result<UnixStream> {
-        Ok(UnixStream { socket: self.socket.clone() })
-    }
-
-    /// Sets how long `read` waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_read_timeout(timeout)
-    }
-
-    /// Sets how long `write` waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_write_timeout(timeout)
-    }
-
-    /// Returns what [`set_read_timeout`](UnixStream::set_read_timeout) set.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.read_timeout())
-    }
-
-    /// Returns what [`set_write_timeout`](UnixStream::set_write_timeout) set.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.write_timeout())
-    }
-
-    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
     /// Reads data and leaves it in the receive queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.peek(buf)
@@ -238,17 +205,9 @@ impl UnixStream {
     pub fn send_bytes(&self, bytes: Bytes) -> io::Result<usize> {
         self.socket.write_bytes(bytes)
     }
-
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
 }
+
+socket_settings!(UnixStream);
 
 impl Read for &UnixStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
@@ -400,50 +359,9 @@ impl UnixDatagram {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.shutdown(how)
     }
-
-    /// Returns another handle to the same socket.
-    pub fn try_clone(&self) -> io::Result<UnixDatagram> {
-        Ok(UnixDatagram { socket: self.socket.clone() })
-    }
-
-    /// Sets how long receiving waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_read_timeout(timeout)
-    }
-
-    /// Sets how long sending waits before it returns `WouldBlock`; with `None` it waits for ever.
-    /// All clones share this setting.
-    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
-        self.socket.set_write_timeout(timeout)
-    }
-
-    /// Returns what [`set_read_timeout`](UnixDatagram::set_read_timeout) set.
-    pub fn read_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.read_timeout())
-    }
-
-    /// Returns what [`set_write_timeout`](UnixDatagram::set_write_timeout) set.
-    pub fn write_timeout(&self) -> io::Result<Option<Duration>> {
-        Ok(self.socket.write_timeout())
-    }
-
-    /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
-    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.socket.set_nonblocking(nonblocking);
-        Ok(())
-    }
-
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
 }
+
+socket_settings!(UnixDatagram);
 
 impl HasSockets for UnixDatagram {
     fn sockets(&self) -> SocketsOf<'_> {
