@@ -1,9 +1,9 @@
 //! The throughput of two runtimes on one wire in memory: bytes a second in bulk, and round trips of
-//! one byte; and of Unix-domain sockets, beside those of the host. And the time in which a socket is
-//! opened and closed, while few or many others are open, and in which many sockets are listed.
+//! one byte; and of Unix-domain sockets, beside those of the host. And the time in which a socket
+//! is opened and closed, while few or many others are open, and in which many sockets are listed.
 //!
-//! `cargo bench -p portolan-runtime [-- bulk | round_trips | unix | open | walk]`. The benchmark sets no
-//! limits: its figures are for comparing two builds on one machine. With `--test` it does a
+//! `cargo bench -p portolan-runtime [-- bulk | round_trips | unix | open | walk]`. The benchmark
+//! sets no limits: its figures are for comparing two builds on one machine. With `--test` it does a
 //! thousandth of the work, to see that it runs.
 
 use std::hint::black_box;

@@ -109,9 +109,9 @@ impl UnixStream {
     /// they stay open here, too. Until it has received them they stay open, whoever closes them.
     ///
     /// Without data nothing is sent. The sockets must be those of this socket's owner, and on the
-    /// stack that Unix-domain sockets are on: a TCP listener in a runtime with several stacks cannot
-    /// be passed on. At most 253. The time of [`SocketOption::Linger`] has no effect on a socket
-    /// that was passed on.
+    /// stack that Unix-domain sockets are on: a TCP listener in a runtime with several stacks
+    /// cannot be passed on. At most 253. The time of [`SocketOption::Linger`] has no effect on a
+    /// socket that was passed on.
     ///
     /// ```
     /// use portolan_runtime::device::memory_pair;

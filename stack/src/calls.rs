@@ -127,8 +127,8 @@ impl Stack {
     }
 
     /// Takes up to `steps` steps of a walk over all sockets, and calls `visit` for each socket that
-    /// it finds. A step looks at one entry of a table: a descriptor, or a record. So this call takes
-    /// a limited time, however many sockets there are, and a caller that shares the stack may
+    /// it finds. A step looks at one entry of a table: a descriptor, or a record. So this call
+    /// takes a limited time, however many sockets there are, and a caller that shares the stack may
     /// release it between calls. [`SocketWalk::is_finished`] says when the walk is over.
     pub fn walk_sockets(&self, walk: &mut SocketWalk, steps: usize, visit: impl FnMut(SocketInfo)) {
         self.sockets.walk(walk, steps, visit);
@@ -480,7 +480,8 @@ calls! {
     }
 
     /// The socket's local address; the unspecified one with port 0 before the socket is bound.
-    /// `NotSupported` for a socket that has no address of IP; see [`local_name`](Stack::local_name).
+    /// `NotSupported` for a socket that has no address of IP; see
+    /// [`local_name`](Stack::local_name).
     pub fn local_addr(&self, d: Descriptor) -> Result<SocketAddr> {
         socket_of(self, d)?.1.local_name().ip().ok_or(Error::NotSupported)
     }

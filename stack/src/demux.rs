@@ -257,8 +257,8 @@ impl<Id: Copy + PartialEq, S: Clone> BoundTable<Id, S> {
         group.pick(|| self.flow_key.hash_one(flow), select)
     }
 
-    /// Sets how a socket of a socket's group is chosen, and returns how that was done before. EINVAL
-    /// unless the socket was entered with SO_REUSEPORT.
+    /// Sets how a socket of a socket's group is chosen, and returns how that was done before.
+    /// EINVAL unless the socket was entered with SO_REUSEPORT.
     pub(crate) fn set_selector(&mut self, key: BoundKey, id: Id, selector: Option<S>) -> Result<Option<S>> {
         let group = self.groups.get_mut(&key).ok_or(Error::InvalidArgument)?;
         if !group.members.iter().any(|member| member.id == id && member.reuse_port) {

@@ -85,9 +85,9 @@ pub enum Error {
     /// EEXIST: the descriptor is registered with this poller already, or another interface has the
     /// name.
     AlreadyExists,
-    /// ENOENT: the descriptor is not registered with this poller, the socket has no filter, there is
-    /// no congestion control algorithm of that name, or no Unix-domain socket was ever bound to this
-    /// path, or it was unlinked.
+    /// ENOENT: the descriptor is not registered with this poller, the socket has no filter, there
+    /// is no congestion control algorithm of that name, or no Unix-domain socket was ever bound to
+    /// this path, or it was unlinked.
     NotFound,
     /// EPERM: the filter of the socket is locked; or the receiver of a datagram is connected to
     /// another socket.

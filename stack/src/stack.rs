@@ -138,8 +138,8 @@ impl Stack {
     }
 
     /// Adds an interface; its addresses are probed first (duplicate address detection).
-    /// `AlreadyExists` if another interface has the name; `InvalidArgument` for a name, an MTU or an
-    /// address that no interface may have.
+    /// `AlreadyExists` if another interface has the name; `InvalidArgument` for a name, an MTU or
+    /// an address that no interface may have.
     pub fn add_interface(&mut self, now: Instant, config: InterfaceConfig) -> Result<InterfaceId> {
         self.core.advance(now);
         self.network.add_interface(&mut self.core.ctx(Budget::UNLIMITED), config)

@@ -204,7 +204,8 @@ impl Steering {
         self.of_connection((local.ip(), local.port()), (remote.ip(), remote.port()))
     }
 
-    /// Which stack has the UDP socket on this port, unless the port is spread, or the echo socket with this identifier.
+    /// Which stack has the UDP socket on this port, unless the port is spread, or the echo socket
+    /// with this identifier.
     pub fn of_port(&self, port: u16) -> u16 {
         port % self.stacks
     }

@@ -1,8 +1,8 @@
 //! The methods that blocking sockets have in common. They only pass calls on to
 //! [`Socket`](super::Socket).
 
-/// The settings of every blocking socket, for a type whose field `socket` is an `Arc<Socket>`. Other
-/// fields are named after the type.
+/// The settings of every blocking socket, for a type whose field `socket` is an `Arc<Socket>`.
+/// Other fields are named after the type.
 macro_rules! socket_settings {
     ($type:ident $(, $field:ident)*) => {
         /// Settings that every socket has. All clones share them.
@@ -94,8 +94,8 @@ macro_rules! ip_settings {
                 self.socket.call(|owner, now, d| owner.disconnect(now, d))
             }
 
-            /// SO_BINDTODEVICE: restricts the socket to the interface with this name, or with `None`
-            /// to none.
+            /// SO_BINDTODEVICE: restricts the socket to the interface with this name, or with
+            /// `None` to none.
             ///
             /// # Errors
             ///

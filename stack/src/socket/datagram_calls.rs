@@ -533,8 +533,8 @@ impl Socket {
 }
 
 /// The source addresses that are fixed for the datagrams of a socket: the one that it is bound to,
-/// unless that is a group, and the one that its last `connect` has used. An IPv6 socket may have one
-/// of each family.
+/// unless that is a group, and the one that its last `connect` has used. An IPv6 socket may have
+/// one of each family.
 #[derive(Clone, Copy)]
 pub(super) struct Sources([Option<IpAddr>; 2]);
 
@@ -606,8 +606,8 @@ pub(super) struct DatagramPacket {
 }
 
 impl SocketOptions {
-    /// The longest datagram of which [`Env::check_len`] need not be asked: it may be fragmented, and
-    /// it fits into the send buffer and, with its header, into a packet of either family.
+    /// The longest datagram of which [`Env::check_len`] need not be asked: it may be fragmented,
+    /// and it fits into the send buffer and, with its header, into a packet of either family.
     #[inline]
     pub(super) fn plain_len(&self) -> usize {
         let is_plain = self.ip.mtu_discover == MtuDiscover::Want && !self.ip.dont_fragment;

@@ -76,7 +76,8 @@ impl Common {
         let Some(socket) = self.records.get(id) else { return Error::MessageTooLong };
         if socket.options.ip.receive_errors {
             let mut remote = flow.remote;
-            // As on Linux, over IPv4 the port is that of the connected peer, whatever the destination.
+            // As on Linux, over IPv4 the port is that of the connected peer, whatever the
+            // destination.
             if remote.addr.is_ipv4() {
                 remote.port = socket.protocol.state().flow().map_or(0, |connected| connected.remote.port);
             }

@@ -61,9 +61,9 @@ impl SocketOption {
 
 impl Env<'_> {
     /// Checks a multicast option before the socket's kind sets it, with the errors of Linux: an
-    /// option of the other family is ENOPROTOOPT (`Socket::has_groups_of`); a stream has no TTL and no interface for groups,
-    /// which is EINVAL, or for IPv6 ENOPROTOOPT; an interface must exist, otherwise EADDRNOTAVAIL,
-    /// or for IPv6 ENODEV.
+    /// option of the other family is ENOPROTOOPT (`Socket::has_groups_of`); a stream has no TTL and
+    /// no interface for groups, which is EINVAL, or for IPv6 ENOPROTOOPT; an interface must exist,
+    /// otherwise EADDRNOTAVAIL, or for IPv6 ENODEV.
     pub(crate) fn check_multicast_option(&self, id: SocketId, option: SocketOption) -> Result<()> {
         let Some(domain) = option.multicast_domain() else { return Ok(()) };
         let socket = self.common.record(id)?;

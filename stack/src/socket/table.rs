@@ -122,7 +122,8 @@ impl DescriptorTable {
         Ok(Descriptor { owner: self.owner, number, generation: entry.generation })
     }
 
-    /// The entry with this number. `None` after the last number, `Some(None)` if the number is free.
+    /// The entry with this number. `None` after the last number, `Some(None)` if the number is
+    /// free.
     pub(super) fn entry(&self, number: u32) -> Option<Option<(Descriptor, SocketId)>> {
         let DescriptorEntry { generation, socket } = *self.entries.get(number as usize)?;
         Some(socket.map(|socket| (Descriptor { owner: self.owner, number, generation }, socket)))

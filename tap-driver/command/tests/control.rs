@@ -1,4 +1,5 @@
-//! `portolan ss` and `portolan stat` against a running `portolan up`, and the control socket itself.
+//! `portolan ss` and `portolan stat` against a running `portolan up`, and the control socket
+//! itself.
 
 use std::fs;
 use std::io::{Read, Write};

@@ -1,5 +1,6 @@
 //! The table of calls in `docs/calls.md`: every call on a socket of every kind in every state, with
-//! its result on Portolan, and on the kernel where that differs. All sockets talk over the loopback.
+//! its result on Portolan, and on the kernel where that differs. All sockets talk over the
+//! loopback.
 //!
 //! Read [`Kind`], [`State`] and [`Call`], then `prepare`, and `kernel` and `stack` (who makes the
 //! calls).

@@ -77,7 +77,8 @@ impl Kernel {
         let socket = checked(unsafe { libc::socket(libc::AF_UNIX, kind, 0) })?;
         if state != State::New {
             let family = (libc::AF_UNIX as libc::sa_family_t).to_ne_bytes();
-            // SAFETY: the address is as long as the length says. Without a name the kernel chooses one.
+            // SAFETY: the address is as long as the length says. Without a name the kernel chooses
+            // one.
             checked(unsafe { libc::bind(socket, family.as_ptr().cast(), family.len() as libc::socklen_t) })?;
         }
         if state == State::Listening {

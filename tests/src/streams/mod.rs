@@ -38,7 +38,8 @@ const DELAYED_ACK: Duration = Duration::from_millis(8);
 pub enum Call {
     /// `socket`.
     Socket,
-    /// `bind` to 127.0.0.1, or to any address, and this of the ports, or to one that the host chooses.
+    /// `bind` to 127.0.0.1, or to any address, and this of the ports, or to one that the host
+    /// chooses.
     Bind(usize, Address, Option<usize>),
     /// `listen`.
     Listen(usize),

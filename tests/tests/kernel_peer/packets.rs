@@ -114,8 +114,9 @@ fn pairs() -> [(IpAddr, IpAddr); 2] {
     [(KERNEL4.into(), OWN4.into()), (KERNEL6.into(), OWN6.into())]
 }
 
-/// What a packet socket sees is what `tcpdump` writes on the other end of the wire, frame for frame.
-/// A program of classic BPF, which `tcpdump` has compiled, lets both see the same part of it.
+/// What a packet socket sees is what `tcpdump` writes on the other end of the wire, frame for
+/// frame. A program of classic BPF, which `tcpdump` has compiled, lets both see the same part of
+/// it.
 #[test]
 fn packet_sockets_see_what_tcpdump_sees() {
     beside_portolan("packets::packet_sockets_see_what_tcpdump_sees", &[], || {

@@ -221,8 +221,8 @@ fn a_thousand_connections_each_way_spread_over_the_stacks() {
     });
 }
 
-/// A server on a UDP port of all stacks: each has a part of the clients, and a client stays with its
-/// stack.
+/// A server on a UDP port of all stacks: each has a part of the clients, and a client stays with
+/// its stack.
 #[test]
 fn one_udp_port_on_every_stack() {
     beside_portolan("queues::one_udp_port_on_every_stack", &[], || {

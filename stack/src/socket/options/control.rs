@@ -32,8 +32,8 @@ pub enum ControlData {
     Drops,
     /// TCP_INQ: what [`Stack::queued_bytes`](crate::Stack::queued_bytes) returns after the call.
     Unread,
-    /// IP_RECVORIGDSTADDR: [`DatagramMeta::local`](crate::DatagramMeta::local). Nothing in the stack
-    /// rewrites destinations, so it is the original one.
+    /// IP_RECVORIGDSTADDR: [`DatagramMeta::local`](crate::DatagramMeta::local). Nothing in the
+    /// stack rewrites destinations, so it is the original one.
     OriginalDestination,
     /// IPV6_RECVORIGDSTADDR: as `OriginalDestination`.
     OriginalDestinationV6,

@@ -71,8 +71,8 @@ pub enum SocketOption {
     /// option has no effect: `bind` names its interface.
     BindToDevice(Option<InterfaceId>),
     /// SO_DONTROUTE: packets over IPv4 go to hosts on the link only (`NetworkUnreachable`), as with
-    /// [`SendFlags::DONT_ROUTE`](crate::SendFlags::DONT_ROUTE). As on Linux the option has no effect
-    /// over IPv6.
+    /// [`SendFlags::DONT_ROUTE`](crate::SendFlags::DONT_ROUTE). As on Linux the option has no
+    /// effect over IPv6.
     DontRoute(bool),
     /// SO_NO_CHECK: UDP datagrams over IPv4 are sent without a checksum (RFC 768). For datagrams
     /// over IPv6 there is [`NoCheck6Tx`](SocketOption::NoCheck6Tx).

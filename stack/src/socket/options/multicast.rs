@@ -10,7 +10,8 @@ use crate::interface_id::InterfaceId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MulticastOptions {
-    /// IP_MULTICAST_TTL. 1 by default (RFC 1112 §6.1, RFC1112-6.1-a): packets do not leave the link.
+    /// IP_MULTICAST_TTL. 1 by default (RFC 1112 §6.1, RFC1112-6.1-a): packets do not leave the
+    /// link.
     pub ttl: u8,
     /// IP_MULTICAST_LOOP, of an IPv4 socket.
     pub loops: bool,

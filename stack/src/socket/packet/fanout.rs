@@ -21,8 +21,8 @@ use crate::socket::options::{PacketFanout, PacketFanoutMode};
 const MAX_MEMBERS: usize = 256;
 
 impl PacketSockets {
-    /// PACKET_FANOUT. EALREADY for a member of a group; EINVAL for a socket that takes no frames, and
-    /// for a group of another mode, interface or EtherType; ENOBUFS if the group is full.
+    /// PACKET_FANOUT. EALREADY for a member of a group; EINVAL for a socket that takes no frames,
+    /// and for a group of another mode, interface or EtherType; ENOBUFS if the group is full.
     pub(super) fn join_fanout(
         &mut self,
         env: &mut Env<'_>,

@@ -157,8 +157,9 @@ impl ProtocolCalls for RawSockets {
         env.send_packet(&flow, fields, packet, frame)
     }
 
-    /// Dissolves the association and, as on Linux, the binding to an address and a device. There the
-    /// socket never receives again (`__udp_disconnect` takes it out of the table); here it does.
+    /// Dissolves the association and, as on Linux, the binding to an address and a device. There
+    /// the socket never receives again (`__udp_disconnect` takes it out of the table); here it
+    /// does.
     fn disconnect(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
         let socket = env.common.record_mut(id)?;
         socket.datagrams_mut()?.connected = None;

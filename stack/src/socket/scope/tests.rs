@@ -194,8 +194,8 @@ fn ping_and_raw_sockets_hear_their_interface() {
     }
 }
 
-/// Hands in a segment from 10.0.7.7:1000 to 10.0.0.1:80 through this interface. Returns the sequence
-/// numbers of the answers that leave through it.
+/// Hands in a segment from 10.0.7.7:1000 to 10.0.0.1:80 through this interface. Returns the
+/// sequence numbers of the answers that leave through it.
 fn segment(stack: &mut Stack, iface: InterfaceId, flags: u8, seq: u32, ack: u32, data: &[u8]) -> Vec<u32> {
     let segment = TcpSegment { seq, ack, flags, payload: data.to_vec(), ..TcpSegment::new(1000, 80) };
     let packet = PacketBuilder::new(addr("10.0.7.7:0").ip(), addr("10.0.0.1:0").ip()).tcp(&segment);

@@ -370,8 +370,8 @@ fn number_of(mode: FilterMode) -> u32 {
     }
 }
 
-/// `struct ip_msfilter`: group, interface, mode, the number of sources, and the sources. ENOBUFS for
-/// too many, EINVAL for a value that is too short.
+/// `struct ip_msfilter`: group, interface, mode, the number of sources, and the sources. ENOBUFS
+/// for too many, EINVAL for a value that is too short.
 pub(super) fn set_filter(kind: RoomCalls<'_>, env: &mut Env<'_>, id: SocketId, value: &[u8]) -> Result<()> {
     let count = read_int(value.get(12..).unwrap_or_default())?.cast_unsigned() as usize;
     if count > env.ctx.config.multicast.max_sources_v4 {

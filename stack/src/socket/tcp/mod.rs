@@ -2,11 +2,12 @@
 //!
 //! Read `stream` and `listener` (what a socket has become), `connections` (which record a segment
 //! is for), then `input` (segments), `joining` (segments of a burst), `handshakes`, `cookies`,
-//! `fast_open` and `fast_open_cache` (new connections), `saved_syn` (TCP_SAVE_SYN), `calls` and `connect` (calls of programs),
-//! `params` (the initial parameters of a connection), `device` (SO_BINDTODEVICE), `output` and `segmentation` (outgoing
-//! segments), `settle` (what follows all of these), `ended` (what is left of a connection),
-//! `time_waits`, `orphans` (connections that no descriptor holds), `pressure` (memory shortage),
-//! `questions` (queries), `view` (descriptions for `ss`) and `errors` (ICMP errors).
+//! `fast_open` and `fast_open_cache` (new connections), `saved_syn` (TCP_SAVE_SYN), `calls` and
+//! `connect` (calls of programs), `params` (the initial parameters of a connection), `device`
+//! (SO_BINDTODEVICE), `output` and `segmentation` (outgoing segments), `settle` (what follows all
+//! of these), `ended` (what is left of a connection), `time_waits`, `orphans` (connections that no
+//! descriptor holds), `pressure` (memory shortage), `questions` (queries), `view` (descriptions for
+//! `ss`) and `errors` (ICMP errors).
 
 mod calls;
 mod connect;

@@ -266,9 +266,9 @@ fn is_to_v4(socket: &Socket, network: &Network, to: Option<SocketAddr>) -> bool 
     }
 }
 
-/// The addresses under which a connected socket is found. As on Linux the local one is that which it
-/// is bound to: a socket that is bound to a group, or to an address of the other family, receives
-/// nothing that is sent to the source of its own datagrams.
+/// The addresses under which a connected socket is found. As on Linux the local one is that which
+/// it is bound to: a socket that is bound to a group, or to an address of the other family,
+/// receives nothing that is sent to the source of its own datagrams.
 fn key_of(socket: &Socket, flow: &FourTuple) -> FourTuple {
     let local = match socket.bound() {
         Some(Bound { addr: BoundAddr::One(addr), .. }) => Endpoint { addr, ..flow.local },

@@ -1,7 +1,8 @@
 //! UDP sockets (RFC 768).
 //!
 //! Read `calls` (the calls of programs, and the sending), then `input` (datagrams and errors) and
-//! `connected` (which connected socket a datagram is for). The queues are those of `datagram_queue`.
+//! `connected` (which connected socket a datagram is for). The queues are those of
+//! `datagram_queue`.
 
 mod calls;
 mod connected;

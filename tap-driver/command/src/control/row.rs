@@ -16,7 +16,8 @@ use super::state::State;
 /// A socket, as a line of an answer describes it.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
-    /// `tcp`, `udp`, `icmp`, `raw`, `p_raw`, `p_dgr`, `u_str`, `u_dgr` or `u_seq`, as `ss` names them.
+    /// `tcp`, `udp`, `icmp`, `raw`, `p_raw`, `p_dgr`, `u_str`, `u_dgr` or `u_seq`, as `ss` names
+    /// them.
     pub(crate) netid: String,
     /// `inet`, `inet6`, `link` or `unix`.
     pub(crate) family: String,

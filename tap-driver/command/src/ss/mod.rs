@@ -84,8 +84,8 @@ pub(crate) struct SsOptions {
     /// TCP_INFO
     #[arg(short, long)]
     pub(crate) info: bool,
-    /// Memory: bytes to read (r), their limit (rb), bytes to send (w), their limit (tb), all bytes of
-    /// the stack's memory (t), datagrams dropped (d)
+    /// Memory: bytes to read (r), their limit (rb), bytes to send (w), their limit (tb), all bytes
+    /// of the stack's memory (t), datagrams dropped (d)
     #[arg(short, long)]
     pub(crate) memory: bool,
     /// Timers

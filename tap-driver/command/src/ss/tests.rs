@@ -1,5 +1,5 @@
-//! Compares the command with the kernel's `ss`: the same sockets on a stack and on the kernel, and the
-//! same options and filters.
+//! Compares the command with the kernel's `ss`: the same sockets on a stack and on the kernel, and
+//! the same options and filters.
 
 use std::collections::HashMap;
 use std::env;
