@@ -74,6 +74,7 @@ pub use builder::Builder;
 pub use clock::Clock;
 pub use device::{Device, Sent};
 pub use echo::{EchoReply, EchoSocket};
+pub use engine::delivery::Undelivered;
 pub use engine::inbox::Handovers;
 pub use handle::{Handle, Owner};
 pub use packet::PacketSocket;

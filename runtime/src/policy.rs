@@ -10,6 +10,7 @@
 //! | [`DRIVER_DELAY`] | 1 ms | when the driver thread leads because nobody does | 0007 |
 //! | [`MAX_WATCH_INTERVAL`] | 4 ms | how rarely the driver thread looks | 0007 |
 //! | [`SHUTDOWN_WATCH_INTERVAL`] | 10 ms | how often it looks at the end | not measured |
+//! | [`DELIVERY_LOOK_INTERVAL`] | 20 ms | how often a shutdown looks at all sockets | not measured |
 //! | [`LONG_IDLE`] | 200 µs | when frames count as having waited | 0007, the effect |
 //! | [`DRIVER_WAKES_AFTER_WAIT`] | 16 | how often callers wake the driver thread | 0007, the effect |
 //! | [`DRIVER_WAKES_AFTER_HIT`] | 64 | the same, after it was of use | 0007, the effect |
@@ -76,6 +77,12 @@ pub(crate) const MAX_WATCH_INTERVAL: Duration = Duration::from_millis(4);
 ///
 /// The caller was woken and wakes the driver thread, so this value hardly matters.
 pub(crate) const SHUTDOWN_WATCH_INTERVAL: Duration = Duration::from_millis(10);
+
+/// How often a shutdown looks at all sockets while it waits for the delivery of their data.
+///
+/// It waits for each connection beside that, so this value matters for datagrams and full devices
+/// only.
+pub(crate) const DELIVERY_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// After an idle period of this length, frames that a caller finds count as having waited.
 ///
@@ -262,13 +269,14 @@ mod tests {
 
     /// Constants of other files that are not tuned: an RFC, an operating system, a file format or
     /// the arithmetic determines the value, or every value has the same effect.
-    const NOT_TUNED: [&str; 13] = [
+    const NOT_TUNED: [&str; 14] = [
         "ALL",
         "ECHO_HEADER_LEN",
         "ETHERNET_LEN",
         "ICMPV4_ECHO_REQUEST",
         "ICMPV6_ECHO_REQUEST",
         "LARGEST_MTU",
+        "MAX_NAMED",
         "MAX_SLICES",
         "MAX_TIMEOUT",
         "PROBING_SPELL",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use portolan::{InterfaceId, Stack};
 
 use crate::device::Device;
+use crate::engine::delivery::Undelivered;
 use crate::engine::driver::Driver;
 use crate::engine::end_reason::EndReason;
 use crate::engine::locks::Engine;
@@ -24,9 +25,9 @@ pub(crate) type Devices = Vec<(InterfaceId, Box<dyn Device>)>;
 /// a thread for each.
 ///
 /// Sockets are made with the runtime or with its [`handle`](Runtime::handle). When the runtime is
-/// dropped, its threads end and the devices are closed. Every call of a remaining socket then fails
-/// with `NetworkDown`. Connections are not closed in order: shut them down and read to their end
-/// first.
+/// dropped, its threads end and the devices are closed, at once: what sockets have still to send is
+/// lost. [`shutdown`](Runtime::shutdown) delivers it first. Every call of a remaining socket then
+/// fails with `NetworkDown`.
 #[derive(Debug)]
 pub struct Runtime {
     handle: Handle,
@@ -93,11 +94,46 @@ impl Runtime {
         &self.handle
     }
 
-    /// Ends the threads and closes the devices. Fails with the error that ended the runtime before,
-    /// if there is one.
-    pub fn shutdown(mut self) -> io::Result<()> {
+    /// Ends the runtime in order: delivers what its sockets have taken, for at most `timeout`, then
+    /// ends the threads and closes the devices. Returns what could not be delivered.
+    ///
+    /// From the beginning all calls of sockets fail with `NetworkDown`, and threads that wait in
+    /// one are woken. To let handlers finish their work, wait for them first. Listeners are closed,
+    /// and connections that nobody has accepted are reset. Other connections end as with
+    /// [`TcpStream::shutdown`](crate::TcpStream::shutdown) of the sending half, whether their
+    /// `TcpStream` was dropped before or not: their data and the end of the stream are sent, and
+    /// sent again, until the peer has acknowledged both. The peer may still have data to send;
+    /// this does not wait for it, nor for TIME-WAIT. Datagrams are delivered when a device has
+    /// taken them.
+    ///
+    /// With a time-out of zero each connection still sends what its windows allow, once.
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # use std::time::Duration;
+    /// # use portolan_runtime::{Builder, TcpListener, TcpStream, device::memory_pair};
+    /// # let (left, right) = memory_pair()?;
+    /// # let server = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
+    /// # let client = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
+    /// let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7))?;
+    /// let reader = std::thread::spawn(move || {
+    ///     let mut all = Vec::new();
+    ///     listener.accept()?.0.read_to_end(&mut all).map(|_| all)
+    /// });
+    /// TcpStream::connect(&client, ([10, 0, 0, 1], 7))?.write_all(&[7; 1_000_000])?;
+    /// let undelivered = client.shutdown(Duration::from_secs(5))?;
+    /// assert!(undelivered.is_empty(), "{undelivered}");
+    /// assert_eq!(reader.join().unwrap()?.len(), 1_000_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The error that ended the runtime before, if there is one.
+    pub fn shutdown(mut self, timeout: Duration) -> io::Result<Undelivered> {
+        let undelivered = self.handle.stacks.deliver(timeout);
         self.stop();
-        self.handle.error().map_or(Ok(()), Err)
+        self.handle.error().map_or(Ok(undelivered), Err)
     }
 
     fn stop(&mut self) {

@@ -430,7 +430,7 @@ fn a_runtime_that_ends_while_threads_change_the_lead_ends_every_wait_and_its_dev
                 })
                 .collect();
             std::thread::sleep(Duration::from_micros(500 * round));
-            client.shutdown().unwrap();
+            client.shutdown(Duration::ZERO).unwrap();
             assert_eq!(Arc::strong_count(&orders), 1, "the device is gone when shutdown returns");
             for thread in threads {
                 assert_eq!(thread.join().unwrap().kind(), ErrorKind::NetworkDown);

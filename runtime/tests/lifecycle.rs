@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::hooked::{Hook, Hooked};
-use common::{addr, addresses, config, connection, pair, start, within_time};
+use common::{addr, addresses, config, connection, impaired_pair, pair, pattern, start, within_time};
 use portolan::{AddressState, Medium, Transmit};
 use portolan_runtime::device::{MemoryPair, PcapWriter, memory_pair};
 use portolan_runtime::{Builder, TcpListener, TcpStream, UdpSocket};
@@ -36,7 +36,7 @@ fn shutdown_ends_every_wait() {
             std::thread::spawn(move || udp.recv_from(&mut [0; 10]).unwrap_err()),
         ];
         std::thread::sleep(Duration::from_millis(100));
-        client.shutdown().unwrap();
+        client.shutdown(Duration::ZERO).unwrap();
         for wait in waits {
             assert_eq!(wait.join().unwrap().kind(), ErrorKind::NetworkDown);
         }
@@ -101,7 +101,7 @@ fn an_error_of_the_device_reaches_everybody() {
         assert_eq!(error.to_string(), "cable0: the cable is cut");
         assert_eq!(near.write(b"x").unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(client.handle().error().unwrap().kind(), ErrorKind::NotFound);
-        assert_eq!(client.shutdown().unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(client.shutdown(Duration::ZERO).unwrap_err().kind(), ErrorKind::NotFound);
     });
 }
 
@@ -226,6 +226,110 @@ fn a_panic_in_the_stack_ends_the_runtime_for_everybody() {
         assert!(caller.join().is_err());
         assert!(reading.join().unwrap().to_string().contains("panicked"));
         assert!(client.handle().error().unwrap().to_string().contains("panicked"));
-        assert!(client.shutdown().is_err());
+        assert!(client.shutdown(Duration::ZERO).is_err());
+    });
+}
+
+#[test]
+fn a_shutdown_delivers_what_open_and_closed_sockets_have_taken() {
+    within_time(|| {
+        let (server, client) = impaired_pair("loss=5%");
+        let data = pattern(300_000, 1);
+        let (open_far, mut open) = connection(&server, &client);
+        let (closed_far, mut closed) = connection(&server, &client);
+        let readers = [open_far, closed_far].map(|mut far| {
+            std::thread::spawn(move || {
+                let mut all = Vec::new();
+                far.read_to_end(&mut all).unwrap();
+                all
+            })
+        });
+        open.write_all(&data).unwrap();
+        closed.write_all(&data).unwrap();
+        drop(closed);
+        let undelivered = client.shutdown(Duration::from_secs(20)).unwrap();
+        assert!(undelivered.is_empty(), "{undelivered}");
+        assert_eq!(undelivered.to_string(), "everything was delivered");
+        for reader in readers {
+            assert!(reader.join().unwrap() == data);
+        }
+        assert_eq!(open.write(b"x").unwrap_err().kind(), ErrorKind::NetworkDown);
+    });
+}
+
+#[test]
+fn a_shutdown_delivers_data_although_some_that_came_was_not_read() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (mut far, mut near) = connection(&server, &client);
+        far.write_all(b"nobody reads this").unwrap();
+        near.peek(&mut [0; 1]).unwrap();
+        near.write_all(b"word").unwrap();
+        assert!(client.shutdown(Duration::from_secs(5)).unwrap().is_empty());
+        let mut word = Vec::new();
+        far.read_to_end(&mut word).unwrap();
+        assert_eq!(word, b"word");
+    });
+}
+
+#[test]
+fn a_shutdown_reports_what_a_peer_does_not_take() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (far, near) = connection(&server, &client);
+        near.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        while (&near).write(&[7; 100_000]).is_ok() {}
+        let mut reader = near.try_clone().unwrap();
+        let begin = Instant::now();
+        let reading = std::thread::spawn(move || (reader.read(&mut [0; 10]).unwrap_err(), begin.elapsed()));
+        std::thread::sleep(Duration::from_millis(50));
+        let undelivered = client.shutdown(Duration::from_secs(2)).unwrap();
+        assert!(begin.elapsed() >= Duration::from_secs(2), "{undelivered}");
+        let (error, after) = reading.join().unwrap();
+        assert_eq!(error.kind(), ErrorKind::NetworkDown);
+        assert!(after < Duration::from_secs(1), "a waiting call fails at once, and not after {after:?}");
+        let [socket] = &undelivered.sockets[..] else { panic!("{undelivered}") };
+        assert_eq!(socket.peer.as_ref().and_then(|peer| peer.ip()), Some(far.local_addr().unwrap()));
+        assert_eq!(undelivered.bytes(), socket.send_queue);
+        assert!(undelivered.bytes() > 50_000, "{undelivered}");
+        let text = undelivered.to_string();
+        assert!(text.starts_with("1 socket with ") && text.ends_with(" bytes, FIN-WAIT-1)"), "{text}");
+    });
+}
+
+#[test]
+fn a_shutdown_delivers_datagrams_that_wait_for_a_neighbour_and_closes_listeners() {
+    within_time(|| {
+        let (server, client) = pair();
+        let receiver = UdpSocket::bind(&server, addr(1, 9)).unwrap();
+        let sender = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        sender.send_to(b"word", addr(1, 9)).unwrap();
+        let listener = TcpListener::bind(&client, addr(2, 80)).unwrap();
+        let mut never_accepted = TcpStream::connect(&server, addr(2, 80)).unwrap();
+        // The last segment of the handshake may still be on its way.
+        while client.handle().sockets().iter().all(|socket| socket.receive_queue == 0) {
+            std::thread::yield_now();
+        }
+        assert!(client.shutdown(Duration::from_secs(5)).unwrap().is_empty());
+        assert_eq!(receiver.recv_from(&mut [0; 8]).unwrap().0, 4);
+        assert_eq!(never_accepted.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::NetworkDown);
+    });
+}
+
+#[test]
+fn a_shutdown_waits_for_the_answer_of_a_neighbour() {
+    within_time(|| {
+        // Nobody answers at the other end, until there is a host.
+        let (a, b) = memory_pair().unwrap();
+        let client = start(2, b);
+        let sender = UdpSocket::bind(&client, addr(2, 0)).unwrap();
+        sender.send_to(b"word", addr(1, 9)).unwrap();
+        let ending = std::thread::spawn(move || client.shutdown(Duration::from_secs(10)).unwrap());
+        std::thread::sleep(Duration::from_millis(200));
+        let server = start(1, a);
+        let receiver = UdpSocket::bind(&server, addr(1, 9)).unwrap();
+        assert_eq!(receiver.recv_from(&mut [0; 8]).unwrap().0, 4);
+        assert!(ending.join().unwrap().is_empty());
     });
 }

@@ -178,7 +178,7 @@ fn the_end_of_the_runtime_ends_every_wait() {
             })
             .collect();
         thread::sleep(Duration::from_millis(20));
-        a.shutdown().unwrap();
+        a.shutdown(Duration::ZERO).unwrap();
         for thread in waiting {
             assert_eq!(thread.join().unwrap(), ErrorKind::NetworkDown);
         }

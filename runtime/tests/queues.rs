@@ -219,7 +219,7 @@ fn every_thread_in_accept_gets_connections_and_closing_ends_all() {
             drawn.accept().unwrap_err()
         });
         thread::sleep(Duration::from_millis(50));
-        several.shutdown().unwrap();
+        several.shutdown(Duration::ZERO).unwrap();
         assert_eq!(waiting.join().unwrap().kind(), ErrorKind::NetworkDown);
         assert!(!handle.is_running());
     });

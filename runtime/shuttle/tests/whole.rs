@@ -14,7 +14,7 @@ use portolan_shuttle::device::{self, Device, MemoryDevice, MemoryPair};
 use portolan_shuttle::model::{check, random, sleep, thread};
 use portolan_shuttle::{Builder, Poller, Runtime, TcpListener, TcpStream, UdpSocket};
 
-/// The number of schedules for each of eighteen models: 6,012 in all.
+/// The number of schedules for each of nineteen models: 6,346 in all.
 const SCHEDULES: usize = 334;
 
 fn config() -> Config {
@@ -172,7 +172,7 @@ fn everybody_learns_of_the_end() {
         let callers = [caller(1), caller(2)];
         let sender = UdpSocket::bind(&server, ([10, 0, 0, 1], 3)).unwrap();
         let sender = thread::spawn(move || while sender.send_to(b"word", ([10, 0, 0, 2], 7)).is_ok() {});
-        server.shutdown().unwrap();
+        server.shutdown(Duration::ZERO).unwrap();
         callers.into_iter().for_each(|caller| caller.join().unwrap());
         sender.join().unwrap();
     });
@@ -240,7 +240,7 @@ fn everybody_learns_that_the_device_broke() {
         });
         callers.into_iter().for_each(|caller| caller.join().unwrap());
         assert!(!server.handle().is_running());
-        assert!(server.shutdown().is_err());
+        assert!(server.shutdown(Duration::ZERO).is_err());
         peer.join().unwrap();
     });
 }
@@ -586,8 +586,32 @@ fn notifications_and_the_end_of_the_runtime_end_waits() {
             let poller = poller.clone();
             thread::spawn(move || assert!(is_over(poller.wait(&mut Vec::new(), 1, None))))
         });
-        server.shutdown().unwrap();
+        server.shutdown(Duration::ZERO).unwrap();
         leader.join().unwrap();
         waiting.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// A shutdown delivers what was written, while another caller waits for the same connection, leads,
+/// and is refused.
+#[test]
+fn a_shutdown_delivers_what_was_written() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let mut stream = TcpStream::connect(&client, ([10, 0, 0, 1], 7)).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        let mut reader = stream.try_clone().unwrap();
+        let reader = thread::spawn(move || assert!(is_over(reader.read(&mut [0; 8]))));
+        let peer = thread::spawn(move || {
+            let mut word = Vec::new();
+            accepted.read_to_end(&mut word).unwrap();
+            assert_eq!(word, b"word");
+        });
+        stream.write_all(b"word").unwrap();
+        assert!(client.shutdown(Duration::from_secs(5)).unwrap().is_empty());
+        reader.join().unwrap();
+        peer.join().unwrap();
     });
 }

@@ -18,6 +18,9 @@ pub(crate) struct EngineCore {
     pub(crate) leadership: Leadership,
     /// The number of threads that wait in `Engine::wait_until`.
     pub(crate) watchers: usize,
+    /// Whether calls fail although the runtime is not over: what sockets have taken is being
+    /// delivered.
+    pub(crate) refuses_calls: bool,
     /// Why the runtime is over, once it is.
     pub(crate) ended: Option<EndReason>,
 }
@@ -74,5 +77,11 @@ impl EngineCore {
     /// Fails with the reason if the runtime is over.
     pub(crate) fn check_running(&self) -> io::Result<()> {
         self.ended.as_ref().map_or(Ok(()), |ended| Err(ended.to_error()))
+    }
+
+    /// Fails if calls are refused, because the runtime is over or will soon be.
+    pub(crate) fn check_callable(&self) -> io::Result<()> {
+        self.check_running()?;
+        if self.refuses_calls { Err(EndReason::Shutdown.to_error()) } else { Ok(()) }
     }
 }

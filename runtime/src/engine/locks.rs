@@ -82,6 +82,7 @@ impl Engine {
                 waiters: WaiterTable::default(),
                 leadership: Leadership::new(polled),
                 watchers: 0,
+                refuses_calls: false,
                 ended: None,
             }),
             io: TryMutex::new(DeviceIo::new(devices)),
@@ -125,13 +126,13 @@ impl Engine {
     }
 
     /// Uses the stack of a running runtime; see [`enter`](Self::enter). Fails only if the runtime
-    /// is over.
+    /// is over, or is being shut down.
     pub(crate) fn call<R>(&self, f: impl FnOnce(&mut EngineCore, Instant, &mut Wakes) -> R) -> io::Result<R> {
         if is_poisoned(&self.core) {
             return Err(EndReason::Panicked.to_error());
         }
         self.enter(|core, now, wakes| {
-            core.check_running()?;
+            core.check_callable()?;
             Ok(f(core, now, wakes))
         })
     }

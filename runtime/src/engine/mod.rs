@@ -12,10 +12,11 @@
 //! | `lead_policy` | which thread should lead next, judged by what threads did recently |
 //! | `read_budget`, `spin` | how much is read at once; how long a leader spins |
 //! | `stacks`, `inbox`, `bell` | several stacks: what they hand to each other, and waiting for all |
-//! | `end_reason` | why a runtime is over |
+//! | `end_reason`, `delivery` | why a runtime is over; what is delivered before |
 
 pub(crate) mod bell;
 pub(crate) mod core;
+pub(crate) mod delivery;
 mod devices;
 pub(crate) mod driver;
 pub(crate) mod end_reason;

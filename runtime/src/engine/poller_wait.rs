@@ -125,9 +125,10 @@ impl PollerWait {
                     }
                     self.begin(core);
                 }
-                // Other threads were served, or read the devices themselves.
+                // Other threads were served, or read the devices themselves. A thread whose call is
+                // refused learns that in its next attempt.
                 let others_lead = wakes.has_parked() && core.leadership.policy.served_leads_next();
-                if others_lead || core.leadership.policy.is_burst(now) {
+                if others_lead || core.leadership.policy.is_burst(now) || core.refuses_calls {
                     leader.resign(core, now, wakes);
                     core.waiters.remember_parked(Target::Poller(self.poller));
                     return Some(Ok(Led::Follow));

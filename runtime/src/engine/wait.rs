@@ -136,7 +136,7 @@ impl Engine {
     ) -> io::Result<Waited> {
         let mut core = self.lock_core()?;
         loop {
-            core.check_running()?;
+            core.check_callable()?;
             let Some(waiters) = core.waiters.of(socket) else { return Ok(Waited::Woken) };
             if waiters.side(direction).events != seen {
                 return Ok(Waited::Woken);
@@ -180,9 +180,10 @@ fn lead_until<R>(
                     return Some(LeadResult::Done(result));
                 }
             }
-            // Other threads were served, or read the devices themselves.
+            // Other threads were served, or read the devices themselves. A thread whose call is
+            // refused learns that when it parks.
             let others_lead = wakes.has_parked() && core.leadership.policy.served_leads_next();
-            if others_lead || core.leadership.policy.is_burst(now) {
+            if others_lead || core.leadership.policy.is_burst(now) || core.refuses_calls {
                 let seen = leader.seen();
                 leader.resign(core, now, wakes);
                 return Some(LeadResult::Follow(seen));

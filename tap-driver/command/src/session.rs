@@ -18,6 +18,9 @@ use crate::services::{Services, serve};
 /// three seconds.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the end of a session may take, while connections still have data to deliver.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The settings of a session.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -139,8 +142,10 @@ impl Session {
             log::info!("{}: to the kernel: {:?}", self.name, counters.outgoing());
             log::info!("{}: to the stack: {:?}", self.name, counters.incoming());
         }
-        if let Err(error) = self.runtime.shutdown() {
-            log::warn!("{}: {error}", self.name);
+        match self.runtime.shutdown(DELIVERY_TIMEOUT) {
+            Ok(undelivered) if undelivered.is_empty() => {}
+            Ok(undelivered) => log::warn!("{}: {undelivered}", self.name),
+            Err(error) => log::warn!("{}: {error}", self.name),
         }
         log::info!("{}: removed", self.name);
     }

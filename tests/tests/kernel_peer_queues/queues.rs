@@ -60,7 +60,7 @@ fn for_each_device(test: impl Fn(&Host, usize)) {
         println!("{queues} queues, offload {offload:?}");
         let host = Host::start(network, queues, offload);
         test(&host, queues);
-        host.runtime.shutdown().expect("an ordinary end");
+        host.runtime.shutdown(Duration::ZERO).expect("an ordinary end");
     }
 }
 
