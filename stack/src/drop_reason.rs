@@ -50,7 +50,8 @@ drop_reasons! {
     BadIpChecksum,
     /// A source or destination address that must not be on the wire (RFC 1122 §3.2.1.3, RFC 6890).
     Martian,
-    /// The packet is for another host, and this stack does not forward.
+    /// The packet is for another host, and is not forwarded: forwarding is off, or an address is
+    /// valid on its link only.
     NotForUs,
     /// A source route or another IPv4 option that this stack refuses.
     BadIpOption,
@@ -156,6 +157,11 @@ drop_reasons! {
     UnneededGroupMessage,
     /// A packet to a group of ours, from a source that no member wants to hear.
     SourceFiltered,
+    /// A packet for another host whose TTL or hop limit has run out.
+    HopLimitExceeded,
+    /// A packet for another host that is not what its device says: a checksum or segments that are
+    /// not in it.
+    BadOffload,
 }
 
 #[cfg(test)]

@@ -70,6 +70,9 @@ impl fmt::Debug for Frame {
 /// 60, and the rest for an extension header.
 const HEADER_CAPACITY: usize = 128;
 
+/// The longest link header that is put in front of a packet: Ethernet's.
+pub(crate) const MAX_LINK_HEADER_LEN: usize = 14;
+
 /// The headers of an outgoing packet. Each layer prepends its own, so no layer moves the bytes of
 /// another.
 #[derive(Clone)]
@@ -79,6 +82,8 @@ pub(crate) struct HeaderBuf {
 }
 
 impl HeaderBuf {
+    pub(crate) const CAPACITY: usize = HEADER_CAPACITY;
+
     pub(crate) fn new() -> Self {
         HeaderBuf { bytes: [0; HEADER_CAPACITY], start: HEADER_CAPACITY as u8 }
     }

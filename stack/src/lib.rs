@@ -149,8 +149,8 @@ pub use id::{OwnerId, PollerId, SocketId};
 pub use message_flags::{ReceivedFlags, RecvFlags, SendFlags};
 pub use multicast::{FilterMode, MulticastInterface, SourceFilter};
 pub use network::{
-    AddressState, Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium, NeighborInfo,
-    NeighborState, PacketType, ParseCidrError, ParseMacAddrError, Route,
+    AddressState, Cidr, Forwarding, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium,
+    NeighborInfo, NeighborState, PacketType, ParseCidrError, ParseMacAddrError, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{

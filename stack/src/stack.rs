@@ -11,7 +11,9 @@ use crate::event::{Deadline, DeadlineKind, Event};
 use crate::frame::{Frame, Transmit};
 use crate::link::packet_type::PacketType;
 use crate::memory::Budget;
-use crate::network::{Cidr, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network, Route};
+use crate::network::{
+    Cidr, Forwarding, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network, Route,
+};
 use crate::rng::Rng;
 use crate::socket::{Env, Kinds, Sockets, TransmitOutcome};
 use crate::stats::Stats;
@@ -156,6 +158,13 @@ impl Stack {
         self.network.remove_address(self.core.now, iface, addr)
     }
 
+    /// Switches forwarding on or off for the packets that come in through an interface.
+    /// `InvalidArgument` if there is no such interface.
+    pub fn set_forwarding(&mut self, now: Instant, iface: InterfaceId, forwarding: Forwarding) -> Result<()> {
+        self.core.advance(now);
+        self.network.set_forwarding(&mut self.core.ctx(Budget::UNLIMITED), iface, forwarding)
+    }
+
     /// The interface with this name (`if_nametoindex`). The loopback is `lo`.
     ///
     /// ```
@@ -267,9 +276,10 @@ impl Stack {
     /// Returns the next frame for a device; `None` when there is nothing to send now.
     pub fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         self.core.advance(now);
-        if !self.network.has_transmits() {
+        if !self.network.has_turn() {
             let transmit = self.sockets.kinds.poll_run(&mut self.core.stats);
             if let Some(sent) = &transmit {
+                self.network.on_socket_sent();
                 self.network.on_sent(self.core.now, &mut self.core.stats, sent);
                 if self.sockets.kinds.packet.has_taps() {
                     let (mut env, kinds) = self.parts();
@@ -384,8 +394,8 @@ fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds, frame: &mut Option<Transm
     loop {
         // The network layer's own queue, in which a socket's packet may have put a neighbour
         // solicitation or fragments, and the loopback are emptied first: neither grows while
-        // sockets have more.
-        if env.network.has_transmits() {
+        // sockets have more. Forwarded frames take turns with those of sockets.
+        if env.network.has_turn() {
             *frame = env.network.poll_transmit(&mut env.ctx);
             return;
         }
@@ -397,7 +407,11 @@ fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds, frame: &mut Option<Transm
             return;
         }
         let outcome = kinds.poll_transmit(env, frame);
-        if outcome == TransmitOutcome::Nothing || frame.is_some() {
+        if frame.is_some() {
+            return env.network.on_socket_sent();
+        }
+        if outcome == TransmitOutcome::Nothing {
+            *frame = env.network.poll_transmit(&mut env.ctx);
             return;
         }
         elsewhere += 1;
@@ -517,6 +531,30 @@ mod tests {
             assert!(!stack.handle_loopback(Instant::ZERO));
             assert_eq!(stack.next_timeout_at(), settled);
         }
+    }
+
+    #[test]
+    fn forwarded_frames_and_those_of_sockets_take_turns() {
+        let mut stack = Stack::new(Config::default(), [1; 32], Instant::ZERO);
+        let [near, far] = ["10.0.0.1/24", "10.1.0.1/24"].map(|address| {
+            let interface = InterfaceConfig::new(Medium::Ip).address(address.parse().unwrap());
+            stack.add_interface(Instant::ZERO, interface.forwarding(Forwarding::ALL)).unwrap()
+        });
+        let d = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+        let of_others =
+            crate::testing::PacketBuilder::new([10, 0, 0, 9].into(), [10, 1, 0, 9].into()).udp(1, 2, b"x");
+        for _ in 0..4 {
+            stack.send_to(Instant::ZERO, d, b"x", ([10, 0, 0, 2], 7)).unwrap();
+        }
+        for _ in 0..6 {
+            stack.handle_frame(Instant::ZERO, near, crate::Frame::new(of_others.clone()));
+        }
+        let mut sent = vec![];
+        while stack.has_transmits() {
+            sent.extend(stack.poll_transmit(Instant::ZERO).map(|frame| frame.iface()));
+        }
+        assert_eq!(sent, [near, far, near, far, near, far, near, far, far, far]);
+        assert!(stack.poll_transmit(Instant::ZERO).is_none());
     }
 
     #[test]

@@ -86,6 +86,8 @@ group! {
         reasm_reqds = "IpReasmReqds",
         /// Packets put together from fragments.
         reasm_oks = "IpReasmOKs",
+        /// Packets of other hosts that were forwarded.
+        forw_datagrams = "IpForwDatagrams",
         /// Packets cut into fragments.
         frag_oks = "IpFragOKs",
         /// Fragments sent.

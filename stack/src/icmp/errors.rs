@@ -40,6 +40,12 @@ impl IcmpError {
             (IcmpError::SourceRouteFailed, false) => (1, 0, 0),
             (IcmpError::ReassemblyTimeExceeded, true) => (11, 1, 0),
             (IcmpError::ReassemblyTimeExceeded, false) => (3, 1, 0),
+            (IcmpError::TimeExceeded, true) => (11, 0, 0),
+            (IcmpError::TimeExceeded, false) => (3, 0, 0),
+            (IcmpError::PacketTooBig { mtu }, true) => (3, 4, mtu),
+            (IcmpError::PacketTooBig { mtu }, false) => (2, 0, mtu),
+            (IcmpError::BeyondScope, true) => (3, 13, 0),
+            (IcmpError::BeyondScope, false) => (1, 2, 0),
             (IcmpError::ParameterProblem { code, pointer }, true) => (12, code, pointer_v4(pointer)),
             (IcmpError::ParameterProblem { code, pointer }, false) => (4, code, pointer),
         }

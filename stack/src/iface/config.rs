@@ -6,6 +6,7 @@ use core::net::IpAddr;
 
 use super::address::AddressState;
 use super::cidr::Cidr;
+use super::forwarding::Forwarding;
 use crate::interface_id::InterfaceId;
 use crate::link::medium::Medium;
 use crate::offload::Offloads;
@@ -27,13 +28,23 @@ pub struct InterfaceConfig {
     /// stack has; not `lo`, the name of the loopback. `None`: `if0` for the first interface, and so
     /// on.
     pub name: Option<String>,
+    /// Whether packets for other hosts that come in through it are forwarded. By default they are
+    /// not.
+    pub forwarding: Forwarding,
 }
 
 impl InterfaceConfig {
     /// An interface on this medium with an MTU of 1,500, no offloads, no addresses except the
     /// link-local one, and the default name.
     pub fn new(medium: Medium) -> Self {
-        InterfaceConfig { medium, mtu: 1500, addresses: Vec::new(), offloads: Offloads::NONE, name: None }
+        InterfaceConfig {
+            medium,
+            mtu: 1500,
+            addresses: Vec::new(),
+            offloads: Offloads::NONE,
+            name: None,
+            forwarding: Forwarding::NONE,
+        }
     }
 
     /// Sets the MTU.
@@ -51,6 +62,12 @@ impl InterfaceConfig {
     /// Sets the name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Sets what is forwarded.
+    pub fn forwarding(mut self, forwarding: Forwarding) -> Self {
+        self.forwarding = forwarding;
         self
     }
 
@@ -80,4 +97,6 @@ pub struct InterfaceInfo {
     /// The multicast groups that it listens to (`ip maddr`), sorted, IPv4 first. A device that
     /// filters by MAC address must accept their frames.
     pub groups: Vec<IpAddr>,
+    /// Whether packets for other hosts that come in through it are forwarded.
+    pub forwarding: Forwarding,
 }

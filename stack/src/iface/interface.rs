@@ -7,6 +7,7 @@ use core::net::{IpAddr, Ipv4Addr};
 use super::address::{Address, AddressEvent, AddressState};
 use super::cidr::Cidr;
 use super::config::{InterfaceConfig, InterfaceInfo};
+use super::forwarding::Forwarding;
 use crate::config::{Config, NeighborConfig};
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
@@ -37,6 +38,7 @@ pub(crate) struct Interface {
     addresses: Vec<Address>,
     /// The multicast groups that it listens to.
     groups: InterfaceGroups,
+    forwarding: Forwarding,
     /// The earliest timer of its addresses and groups.
     next_own_at: Option<Instant>,
 }
@@ -75,8 +77,23 @@ impl Interface {
             neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
             addresses: Vec::new(),
             groups: InterfaceGroups::new(&tunables.multicast, true),
+            forwarding: Forwarding::NONE,
             next_own_at: None,
         })
+    }
+
+    /// What is forwarded of what comes in through it.
+    pub(crate) fn forwarding(&self) -> Forwarding {
+        self.forwarding
+    }
+
+    /// Switches forwarding. An IPv6 router listens to the groups of all routers (RFC 4291 §2.8).
+    pub(crate) fn set_forwarding(&mut self, now: Instant, forwarding: Forwarding) {
+        if forwarding.v6 != self.forwarding.v6 {
+            self.groups.set_router(now, forwarding.v6);
+            self.rearm();
+        }
+        self.forwarding = forwarding;
     }
 
     /// Its MAC address; `None` unless it is on Ethernet.
@@ -224,6 +241,7 @@ impl Interface {
             offloads: self.offloads,
             addresses: self.addresses.iter().map(|address| (address.cidr, address.state)).collect(),
             groups: self.groups.list(),
+            forwarding: self.forwarding,
         }
     }
 }

@@ -4,6 +4,7 @@
 pub(crate) mod address;
 pub(crate) mod cidr;
 pub(crate) mod config;
+pub(crate) mod forwarding;
 pub(crate) mod interface;
 pub(crate) mod routes;
 pub(crate) mod source;

@@ -64,6 +64,17 @@ pub(crate) fn walk(packet: &[u8], to_group: bool) -> Result<Chain, Refusal> {
     Err(malformed())
 }
 
+/// Checks the hop-by-hop options of a packet that is forwarded, if it has any: they are the only
+/// extension header that a router reads (RFC 8200 §4).
+pub(crate) fn check_hop_by_hop(packet: &[u8]) -> Result<(), Refusal> {
+    if read_u8(packet, 6) != Some(protocol::HOP_BY_HOP) {
+        return Ok(());
+    }
+    let malformed = Refusal::silent(DropReason::BadExtensionHeader);
+    let len = header_len(packet, ipv6::HEADER_LEN).ok_or(malformed)?;
+    check_options(packet, ipv6::HEADER_LEN, len, false)
+}
+
 /// The length of an extension header, if all of it is there.
 fn header_len(packet: &[u8], offset: usize) -> Option<usize> {
     let len = (usize::from(read_u8(packet, offset + 1)?) + 1) * 8;

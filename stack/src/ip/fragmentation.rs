@@ -61,7 +61,7 @@ fn fragment_header(ip: OutgoingHeader, id: u32, offset: usize, len: usize, more:
 }
 
 /// `len` bytes from `offset` on, out of consecutive slices.
-fn cut(slices: &[Bytes], mut offset: usize, mut len: usize) -> Payload {
+pub(crate) fn cut(slices: &[Bytes], mut offset: usize, mut len: usize) -> Payload {
     let mut payload = Payload::new();
     for slice in slices {
         if offset >= slice.len() {

@@ -97,6 +97,8 @@ impl Ipv4Fields {
 
 const END_OF_OPTIONS: u8 = 0;
 const NO_OPERATION: u8 = 1;
+/// The bit of a kind whose option is in every fragment.
+const COPIED: u8 = 0x80;
 /// RFC 2113: type, length, and a value of 0.
 const ROUTER_ALERT: [u8; 4] = [148, 4, 0, 0];
 const LOOSE_SOURCE_ROUTE: u8 = 131;
@@ -128,6 +130,25 @@ pub(crate) fn check_options(header: &[u8]) -> Result<(), Refusal> {
         at += len;
     }
     Ok(())
+}
+
+/// Replaces the options that only the first fragment has by "no operation" (RFC 791 §3.1: their
+/// copied flag is 0). The options were checked.
+pub(crate) fn clear_first_options(header: &mut [u8]) {
+    let mut at = HEADER_LEN;
+    while let Some(&kind) = header.get(at) {
+        let len = match kind {
+            END_OF_OPTIONS => return,
+            NO_OPERATION => 1,
+            _ => header.get(at + 1).map_or(1, |&len| usize::from(len).max(1)),
+        };
+        if kind & COPIED == 0
+            && let Some(option) = header.get_mut(at..at + len)
+        {
+            option.fill(NO_OPERATION);
+        }
+        at += len;
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! IPv4 and IPv6. Read `checksum` first, then `ipv4` and `ipv6` (the headers), `extension` (IPv6
-//! extension headers), then `input`, `reassembly`, `output`, `flow_label`, `fragmentation` and
-//! `pmtu`.
+//! extension headers), then `input`, `reassembly`, `output`, `flow_label`, `fragmentation`,
+//! `pmtu` and `forwarding`.
 //!
 //! None of them sends anything or knows an interface: they parse, decide and build, and
 //! [`Network`](crate::network::Network) acts.
@@ -9,6 +9,7 @@ pub(crate) mod checksum;
 pub(crate) mod ecn;
 pub(crate) mod extension;
 pub(crate) mod flow_label;
+pub(crate) mod forwarding;
 pub(crate) mod fragmentation;
 pub(crate) mod input;
 pub(crate) mod ipv4;

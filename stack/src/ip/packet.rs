@@ -13,12 +13,14 @@ pub(crate) struct IpPacket {
     pub(crate) checksum: Option<PartialChecksum>,
     /// How the device cuts the packet.
     pub(crate) segments: Option<Segments>,
+    /// Whether it is a packet of another host, which is forwarded.
+    pub(crate) is_forwarded: bool,
 }
 
 impl IpPacket {
     /// A packet that needs no work by the device.
     pub(crate) fn new(header: HeaderBuf, payload: Payload) -> IpPacket {
-        IpPacket { header, payload, checksum: None, segments: None }
+        IpPacket { header, payload, checksum: None, segments: None, is_forwarded: false }
     }
 
     /// The frame for the device, once the link header is in front.

@@ -36,6 +36,14 @@ pub(crate) enum IcmpError {
     /// A source route that we do not follow; IPv4 only.
     SourceRouteFailed,
     ReassemblyTimeExceeded,
+    /// The TTL or hop limit has run out.
+    TimeExceeded,
+    /// IPv4 calls it "fragmentation needed and DF set".
+    PacketTooBig {
+        mtu: u32,
+    },
+    /// The source is valid on its link only; IPv6 only.
+    BeyondScope,
     ParameterProblem {
         code: u8,
         pointer: u32,

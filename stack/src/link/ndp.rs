@@ -25,6 +25,10 @@ pub(crate) const HOP_LIMIT: u8 = 255;
 /// The group of all nodes on the link.
 pub(crate) const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
+/// The groups of all routers on the link and in the site (RFC 4291 §2.7.1).
+pub(crate) const ALL_ROUTERS: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2), Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2)];
+
 /// The solicited-node group of `addr` (RFC 4291 §2.7.1): hosts listen to those of their addresses.
 pub(crate) fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
     let [.., a, b, c] = addr.octets();

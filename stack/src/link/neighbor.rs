@@ -356,6 +356,11 @@ impl NeighborCache {
         self.entries.iter().map(info).collect()
     }
 
+    /// Whether half of the packets that may wait do.
+    pub(crate) fn is_half_full(&self) -> bool {
+        self.pending_packets >= self.max_pending.div_ceil(2)
+    }
+
     /// The bytes of the waiting packets.
     pub(crate) fn pending_bytes(&self) -> usize {
         self.pending_bytes

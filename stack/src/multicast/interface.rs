@@ -113,6 +113,13 @@ impl InterfaceGroups {
         }
     }
 
+    /// Joins or leaves the groups of all routers on the link and in the site.
+    pub(crate) fn set_router(&mut self, now: Instant, is_router: bool) {
+        for group in ndp::ALL_ROUTERS {
+            if is_router { self.join_own(now, group.into()) } else { self.leave_own(now, group.into()) }
+        }
+    }
+
     fn change(
         &mut self,
         now: Instant,

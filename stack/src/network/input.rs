@@ -28,11 +28,11 @@ const MAX_JOINED_LEN: usize = ipv6::MAX_PACKET_LEN;
 
 /// A packet whose header and addresses were checked. It borrows the header, because moving two
 /// addresses costs more than reading them.
-struct ReceivedPacket<'a> {
-    header: &'a IpHeader,
-    cast: Cast,
+pub(super) struct ReceivedPacket<'a> {
+    pub(super) header: &'a IpHeader,
+    pub(super) cast: Cast,
     /// The packet without link padding.
-    packet: &'a Bytes,
+    pub(super) packet: &'a Bytes,
 }
 
 impl Network {
@@ -122,8 +122,7 @@ impl Network {
         ctx.subject = Subject::Packet { src: header.src, dst: header.dst, protocol: header.protocol };
         let cast = match self.admit(arrival, header) {
             Admission::Local(cast) => cast,
-            // This stack does not forward.
-            Admission::Forward => return Err(DropReason::NotForUs),
+            Admission::Forward => return self.forward(ctx, arrival, header, &packet).map(|()| None),
             Admission::Drop(reason) => return Err(reason),
         };
         let received = ReceivedPacket { header, cast, packet: &packet };
@@ -224,7 +223,7 @@ impl Network {
     }
 
     /// Sends the refusal's ICMP error, if it has one, and returns the reason to count.
-    fn refuse(
+    pub(super) fn refuse(
         &mut self,
         ctx: &mut Ctx<'_>,
         arrival: Arrival,

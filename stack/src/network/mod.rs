@@ -6,10 +6,11 @@
 //! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them;
 //! those modules contain the rules. Read `types` first, then this file (configuration and timers),
 //! `input` (the way of a frame in), `path` (where packets go), `output` (the way of a packet out),
-//! `icmp`, `resolution` (ARP, NDP) and `multicast` (groups, IGMP, MLD).
+//! `icmp`, `resolution` (ARP, NDP), `multicast` (groups, IGMP, MLD) and `forwarding`.
 
 mod admission;
 mod drops;
+mod forwarding;
 mod icmp;
 mod input;
 mod multicast;
@@ -35,6 +36,7 @@ pub(crate) use types::{Datagram, Delivery, IcmpOutcome, LinkFacts, Reception};
 pub use crate::iface::address::AddressState;
 pub use crate::iface::cidr::{Cidr, ParseCidrError};
 pub use crate::iface::config::{InterfaceConfig, InterfaceInfo};
+pub use crate::iface::forwarding::Forwarding;
 pub use crate::iface::routes::Route;
 pub use crate::interface_id::InterfaceId;
 pub use crate::link::mac::{MacAddr, ParseMacAddrError};
@@ -67,7 +69,7 @@ use crate::steering::Share;
 use crate::subject::Subject;
 use crate::time::Instant;
 use crate::trace::Trace;
-use queue::{LoopbackQueue, TransmitQueue};
+use queue::{ForwardQueue, LoopbackQueue, TransmitQueue};
 
 /// The state of the network layer.
 #[derive(Debug)]
@@ -85,8 +87,10 @@ pub(crate) struct Network {
     answer_shares: PeerLimit,
     /// The value of the ICMP timestamp clock at time 0.
     timestamp_offset: u32,
-    /// Frames that wait for the device.
+    /// Frames of the network layer itself that wait for the device.
     transmits: TransmitQueue,
+    /// Forwarded frames that wait for the device.
+    forwards: ForwardQueue,
     /// Packets from this host to itself.
     loopback: LoopbackQueue,
     /// Errors that the network layer found.
@@ -118,6 +122,7 @@ impl Network {
             answer_shares: PeerLimit::new(rng),
             timestamp_offset: rng.next_u32(),
             transmits: TransmitQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
+            forwards: ForwardQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             errors: VecDeque::new(),
             is_turn_over: false,
@@ -154,6 +159,7 @@ impl Network {
         // stacks the first reports for all.
         let has_neighbors = interface.mac().is_some();
         interface.with_groups(|groups| groups.is_reporting_own = has_neighbors && self.is_first_share());
+        interface.set_forwarding(ctx.now, config.forwarding);
         // RFC 4862 §5.3: the link-local address comes before any other.
         let link_local = interface.mac().filter(|_| config.mtu >= IPV6_MIN_MTU);
         let link_local = link_local.map(|mac| Cidr::new(IpAddr::V6(mac.link_local()), 64));
@@ -300,10 +306,10 @@ impl Network {
         self.routes.routes()
     }
 
-    /// The next frame of the network layer itself: ARP and NDP, ICMP, fragments, packets whose
-    /// neighbour was found.
+    /// The next frame of the network layer itself (ARP and NDP, ICMP, fragments, packets whose
+    /// neighbour was found), or else a forwarded one.
     pub(crate) fn poll_transmit(&mut self, _ctx: &mut Ctx<'_>) -> Option<Transmit> {
-        self.transmits.pop()
+        self.transmits.pop().or_else(|| self.forwards.pop())
     }
 
     /// Counts a frame that leaves, and adds it to the trace.
@@ -318,7 +324,19 @@ impl Network {
 
     /// Whether [`Network::poll_transmit`] has a frame.
     pub(crate) fn has_transmits(&self) -> bool {
-        !self.transmits.is_empty()
+        !self.transmits.is_empty() || !self.forwards.is_empty()
+    }
+
+    /// Whether that frame goes before those of sockets.
+    #[inline]
+    pub(crate) fn has_turn(&self) -> bool {
+        !self.transmits.is_empty() || self.forwards.has_turn()
+    }
+
+    /// Notes that a frame of a socket was sent.
+    #[inline]
+    pub(crate) fn on_socket_sent(&mut self) {
+        self.forwards.take_turn();
     }
 
     /// Whether [`Network::poll_loopback`] has something to return.
@@ -377,7 +395,12 @@ impl Network {
         let tables = neighbors + self.reassembler.memory_bytes() + self.path_mtus.memory_bytes();
         let errors: usize = self.errors.iter().map(|error| size_of_val(error) + error.transport.len()).sum();
         let trace = self.trace.as_ref().map_or(0, |trace| trace.memory_bytes());
-        tables + errors + trace + self.transmits.memory_bytes() + self.loopback.memory_bytes()
+        tables
+            + errors
+            + trace
+            + self.transmits.memory_bytes()
+            + self.forwards.memory_bytes()
+            + self.loopback.memory_bytes()
     }
 
     fn interface(&self, id: InterfaceId) -> Option<&Interface> {

@@ -110,7 +110,8 @@ impl Network {
             }
         };
         ip.prepend(&mut header, len);
-        Ok(self.transmit_through(ctx, hop, IpPacket { header, payload, checksum, segments: meta.run }))
+        let packet = IpPacket { checksum, segments: meta.run, ..IpPacket::new(header, payload) };
+        Ok(self.transmit_through(ctx, hop, packet))
     }
 
     /// Sends a packet whose IP header a program has made towards the end of this flow, whatever the
@@ -265,10 +266,17 @@ impl Network {
             ethernet::prepend(&mut packet.header, own, mac, ethertype_of(hop.next));
             return Some(packet.into_transmit(hop.iface, ethernet::HEADER_LEN));
         }
+        // Of the packets that wait, at most half are forwarded ones: other hosts must not keep ours
+        // from being sent.
+        let (mut limit, mut is_full) = (ctx.config.packet_queue_limit_bytes(), false);
+        if packet.is_forwarded {
+            (limit, is_full) = (limit / 2, interface.neighbors.is_half_full());
+        }
         let waiting: usize =
             self.interfaces.iter().map(|interface| interface.neighbors.pending_bytes()).sum();
-        if waiting + packet.memory_bytes() > ctx.config.packet_queue_limit_bytes() {
-            self.drop_packet(ctx, hop.iface, packet.header.as_slice(), DropReason::MemoryLimit);
+        if is_full || waiting + packet.memory_bytes() > limit {
+            let reason = if is_full { DropReason::NeighborQueueFull } else { DropReason::MemoryLimit };
+            self.drop_packet(ctx, hop.iface, packet.header.as_slice(), reason);
             return None;
         }
         let interface = self.interfaces.get_mut(hop.iface.index())?;

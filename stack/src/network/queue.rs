@@ -57,6 +57,53 @@ impl TransmitQueue {
     }
 }
 
+/// Forwarded frames that wait until the device has room. They take turns with the frames of
+/// sockets, so that neither starve.
+#[derive(Debug)]
+pub(crate) struct ForwardQueue {
+    frames: TransmitQueue,
+    /// Whether a forwarded frame is next. If so, there is one.
+    has_turn: bool,
+}
+
+impl ForwardQueue {
+    pub(crate) fn new(max: usize, max_bytes: usize) -> Self {
+        ForwardQueue { frames: TransmitQueue::new(max, max_bytes), has_turn: false }
+    }
+
+    /// Appends a frame. Without room it returns the frame and the reason.
+    #[expect(clippy::result_large_err, reason = "the frame itself, as it was passed")]
+    pub(crate) fn push(&mut self, frame: Transmit) -> Result<(), (Transmit, DropReason)> {
+        self.frames.push(frame)
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Transmit> {
+        self.has_turn = false;
+        self.frames.pop()
+    }
+
+    pub(crate) fn has_turn(&self) -> bool {
+        self.has_turn
+    }
+
+    /// Makes a forwarded frame the next one, if there is one.
+    pub(crate) fn take_turn(&mut self) {
+        self.has_turn = !self.frames.is_empty();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.frames.room()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.frames.memory_bytes()
+    }
+}
+
 /// IP packets on the loopback, each with the interface that it appears to come in through.
 #[derive(Debug)]
 pub(crate) struct LoopbackQueue {

@@ -111,11 +111,11 @@ impl Network {
             }
             _ => return ctx.count_drop(DropReason::UnneededNeighbor),
         }
-        let solicited = !src.is_unspecified();
+        let (solicited, router) = (!src.is_unspecified(), interface.forwarding().v6);
         let answer = NdpMessage::Advertisement {
             target,
             target_mac: Some(own),
-            flags: AdvertisementFlags { router: false, solicited, override_: true },
+            flags: AdvertisementFlags { router, solicited, override_: true },
         };
         if let Some(mac) = source_mac.filter(|_| solicited) {
             let pending = interface.neighbors.on_solicited_by(ctx.now, IpAddr::V6(src), mac);
@@ -228,8 +228,11 @@ impl Network {
     fn send_pending(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, next: IpAddr, pending: PendingPackets) {
         let hop = Hop { iface, next, station: Station::Neighbor };
         for packet in pending {
-            if let Some(transmit) = self.transmit_through(ctx, hop, packet) {
-                self.queue(ctx, transmit);
+            let is_forwarded = packet.is_forwarded;
+            match self.transmit_through(ctx, hop, packet) {
+                Some(transmit) if is_forwarded => self.queue_forward(ctx, transmit),
+                Some(transmit) => self.queue(ctx, transmit),
+                None => {}
             }
         }
     }
@@ -269,7 +272,8 @@ impl Network {
         if !self.is_first_share() {
             return;
         }
-        let Some(own) = self.interface(iface).and_then(|interface| interface.mac()) else { return };
+        let Some(interface) = self.interface(iface) else { return };
+        let (Some(own), router) = (interface.mac(), interface.forwarding().v6) else { return };
         match event {
             AddressEvent::Probe(IpAddr::V4(addr)) => {
                 ctx.stats.link.solicitations_sent += 1;
@@ -288,19 +292,21 @@ impl Network {
             }
             AddressEvent::Announce(IpAddr::V6(addr)) => {
                 // An unsolicited advertisement (RFC 4861 §7.2.6).
-                let flags = AdvertisementFlags { router: false, solicited: false, override_: true };
+                let flags = AdvertisementFlags { router, solicited: false, override_: true };
                 let message = NdpMessage::Advertisement { target: addr, target_mac: Some(own), flags };
                 self.send_ndp(ctx, iface, message, addr, ndp::ALL_NODES, None);
             }
         }
     }
 
-    /// Reports to the senders that their packets found no neighbour (RFC 4861 §7.2.2). Here that
-    /// takes no ICMP packet.
+    /// Reports to the senders that their packets found no neighbour (RFC 4861 §7.2.2). Our own
+    /// transports need no ICMP packet for that.
     fn give_up(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, pending: &PendingPackets) {
         for packet in pending {
             self.drop_packet(ctx, iface, packet.header.as_slice(), DropReason::NeighborUnreachable);
-            if self.errors.len() < ctx.config.ip.max_queued_frames
+            if packet.is_forwarded {
+                self.send_host_unreachable(ctx, iface, packet);
+            } else if self.errors.len() < ctx.config.ip.max_queued_frames
                 && let Some(error) = host_unreachable(iface, packet)
             {
                 self.errors.push_back(error);

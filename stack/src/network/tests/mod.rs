@@ -1,6 +1,7 @@
 //! Tests of the network layer as a whole: hosts on a link, and links that a test simulates.
 
 mod ethernet;
+mod forwarding;
 mod fragments;
 mod hostile;
 mod icmp;
