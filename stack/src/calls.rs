@@ -667,6 +667,7 @@ calls! {
 }
 
 mod filters;
+mod interception;
 mod multicast;
 mod owners;
 mod packets;

@@ -3,6 +3,7 @@
 
 mod check;
 mod congestion_control;
+mod interception;
 mod multicast;
 mod tcp;
 mod unix;
@@ -11,6 +12,7 @@ use core::time::Duration;
 
 pub use check::ConfigError;
 pub use congestion_control::CongestionControl;
+pub use interception::InterceptionConfig;
 pub use multicast::MulticastConfig;
 pub use tcp::{Ecn, MtuProbing, SynCookieMode, TcpConfig};
 pub use unix::UnixConfig;
@@ -65,6 +67,8 @@ pub struct Config {
     pub tcp: TcpConfig,
     /// Unix-domain sockets.
     pub unix: UnixConfig,
+    /// Connections to other hosts that interfaces intercept.
+    pub interception: InterceptionConfig,
 }
 
 impl Default for Config {
@@ -84,6 +88,7 @@ impl Default for Config {
             udp: UdpConfig::default(),
             tcp: TcpConfig::default(),
             unix: UnixConfig::default(),
+            interception: InterceptionConfig::default(),
         }
     }
 }
@@ -91,7 +96,7 @@ impl Default for Config {
 impl Config {
     /// The configuration for each of several stacks that together have the limits of this one:
     /// limits for the whole (memory, descriptors, ICMP errors, resets, connections in TIME-WAIT and
-    /// without a descriptor) are divided. See [`Stack::with_share`](crate::Stack::with_share). 0
+    /// without a descriptor, intercepted connections) are divided. See [`Stack::with_share`](crate::Stack::with_share). 0
     /// counts as 1.
     pub fn divided_by(&self, stacks: u16) -> Config {
         let stacks = stacks.max(1);
@@ -107,6 +112,7 @@ impl Config {
         config.tcp.max_resets_per_second = self.tcp.max_resets_per_second.div_ceil(u32::from(stacks));
         config.tcp.max_time_wait = part(self.tcp.max_time_wait);
         config.tcp.max_orphans = part(self.tcp.max_orphans);
+        config.interception = self.interception.divided_by(stacks);
         config
     }
 

@@ -162,6 +162,24 @@ drop_reasons! {
     /// A packet for another host that is not what its device says: a checksum or segments that are
     /// not in it.
     BadOffload,
+    /// A SYN that was intercepted, and that its source has reset or replaced before the program
+    /// decided.
+    PendingCancelled,
+    /// A SYN that was intercepted, and on which the program did not decide in time.
+    PendingTimeout,
+    /// A SYN that was intercepted, and that made room for another, or found none: there are too many
+    /// pending or accepted connections, of its source or in all.
+    InterceptionLimit,
+    /// A SYN that was intercepted, and that the program refused.
+    PendingRejected,
+    /// A SYN that was intercepted, and that the program left unanswered by a rule of its own.
+    IgnoredByPolicy,
+    /// A SYN that was intercepted, and that the program left unanswered because it had too much to
+    /// do.
+    IgnoredForOverload,
+    /// A SYN that was intercepted, and that the program left unanswered because it got no answer
+    /// itself.
+    IgnoredForSilence,
 }
 
 #[cfg(test)]

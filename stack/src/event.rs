@@ -163,4 +163,6 @@ pub enum DeadlineKind {
     Handshake,
     /// TIME-WAIT is over.
     TimeWait,
+    /// The program did not decide about an intercepted connection in time.
+    Pending,
 }

@@ -1,4 +1,4 @@
-//! The ids of sockets, owners, pollers and handshakes.
+//! The ids of sockets, owners, pollers, handshakes and pending connections.
 
 use core::fmt;
 
@@ -50,6 +50,16 @@ pub(crate) struct RegistrationId(Key);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct HandshakeId(Key);
 
+/// The id of an intercepted connection that waits for a decision
+/// ([`PendingConnection`](crate::PendingConnection)). A stack never uses an id twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PendingId(Key);
+
+impl PendingId {
+    /// The least id, for the beginning of a range.
+    pub(crate) const FIRST: PendingId = PendingId(Key::FIRST);
+}
+
 /// Implements what the slab needs of each type of key.
 macro_rules! keys {
     ($($id:ident),*) => {$(
@@ -73,4 +83,4 @@ macro_rules! keys {
     )*};
 }
 
-keys!(SocketId, OwnerId, PollerId, RegistrationId, HandshakeId);
+keys!(SocketId, OwnerId, PollerId, RegistrationId, HandshakeId, PendingId);

@@ -85,7 +85,7 @@
 //! | `message_flags` | the flags of calls that send and receive |
 //! | `error`, `drop_reason`, `stats` | errors of calls, reasons for drops, counters |
 //! | `subject` | the connection or packet that a log line names |
-//! | `id`, `interface_id` | the ids of sockets, owners, pollers, handshakes and interfaces |
+//! | `id`, `interface_id` | the ids of sockets, owners, pollers, handshakes, pending connections and interfaces |
 //! | `slab`, `hash`, `copy_on_write` | a table with keys that are never used again, keyed hashes, shared values |
 //! | `time`, `rng` | instants, and the random numbers that follow from the seed |
 #![no_std]
@@ -138,21 +138,23 @@ mod udp;
 
 pub use calls::Owner;
 pub use config::{
-    Config, ConfigError, CongestionControl, Ecn, IpConfig, MtuProbing, MulticastConfig, NeighborConfig,
-    SynCookieMode, TcpConfig, UdpConfig, UnixConfig,
+    Config, ConfigError, CongestionControl, Ecn, InterceptionConfig, IpConfig, MtuProbing, MulticastConfig,
+    NeighborConfig, SynCookieMode, TcpConfig, UdpConfig, UnixConfig,
 };
 pub use drop_reason::DropReason;
 pub use error::{CloseReason, Error, Result};
 pub use event::{Deadline, DeadlineKind, Event, Readiness};
 pub use frame::{Frame, Transmit};
-pub use id::{OwnerId, PollerId, SocketId};
+pub use id::{OwnerId, PendingId, PollerId, SocketId};
 pub use message_flags::{ReceivedFlags, RecvFlags, SendFlags};
 pub use multicast::{FilterMode, MulticastInterface, SourceFilter};
 pub use network::{
-    AddressState, Cidr, Forwarding, InterfaceConfig, InterfaceId, InterfaceInfo, MacAddr, Medium,
-    NeighborInfo, NeighborState, PacketType, ParseCidrError, ParseMacAddrError, Route,
+    AddressState, Cidr, Forwarding, InterceptedNetwork, Interception, InterfaceConfig, InterfaceId,
+    InterfaceInfo, MacAddr, Medium, NeighborInfo, NeighborState, PacketType, ParseCidrError,
+    ParseMacAddrError, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
+pub use socket::{Cancellation, IgnoreReason, PendingConnection, PendingEvent, Rejection, Unreachable};
 pub use socket::{
     ControlData, Credentials, DatagramMeta, Descriptor, Domain, ErrorOrigin, FastOpenOptions, IcmpFilter,
     Interest, IpOptions, LinkAddr, LinkHeader, MtuDiscover, MulticastOptions, PacketFanout, PacketFanoutMode,
@@ -163,8 +165,8 @@ pub use socket::{
 pub use socket::{OptionName, PortSelector, option_names};
 pub use stack::Stack;
 pub use stats::{
-    CookieStats, Counter, EcnStats, FastOpenStats, IcmpStats, IpStats, LinkStats, MemoryStats, MtuStats,
-    MulticastStats, RecoveryStats, Stats, TcpStats, UdpStats,
+    CookieStats, Counter, EcnStats, FastOpenStats, IcmpStats, InterceptionStats, IpStats, LinkStats,
+    MemoryStats, MtuStats, MulticastStats, RecoveryStats, Stats, TcpStats, UdpStats,
 };
 pub use steering::Steering;
 pub use tcp::{CongestionState, TcpInfo};

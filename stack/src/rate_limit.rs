@@ -25,7 +25,7 @@ const RECORDS: usize = 1024;
 const SHUFFLE_INTERVAL: Duration = Duration::from_secs(64);
 
 /// The key of the peer whose share a message uses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PeerKey([u64; 2]);
 
 impl PeerKey {

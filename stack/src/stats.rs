@@ -261,6 +261,23 @@ group! {
 }
 
 group! {
+    /// Connections to other hosts that interfaces intercepted.
+    InterceptionStats, "interception", {
+        /// SYNs that became pending connections.
+        pending,
+        /// Pending connections that programs accepted.
+        accepted,
+        /// Resets that programs chose as the answer.
+        resets,
+        /// ICMP errors that programs chose as the answer.
+        unreachables,
+        /// Chosen answers beyond the rate limit. Instead of an ICMP error a reset was sent, instead
+        /// of a reset nothing.
+        answers_limited,
+    }
+}
+
+group! {
     /// The memory of the sockets, and its shortages.
     MemoryStats, "memory", {
         /// Times that the sockets came under memory pressure.
@@ -304,6 +321,8 @@ pub struct Stats {
     pub cookies: CookieStats,
     /// TCP Fast Open.
     pub fast_open: FastOpenStats,
+    /// Intercepted connections.
+    pub interception: InterceptionStats,
     /// The memory of the sockets.
     pub memory: MemoryStats,
     /// The number of drops, by [`DropReason`].
@@ -326,6 +345,7 @@ impl Stats {
             mtu: MtuStats::default(),
             cookies: CookieStats::default(),
             fast_open: FastOpenStats::default(),
+            interception: InterceptionStats::default(),
             memory: MemoryStats::default(),
             drops: [0; DropReason::ALL.len()],
             first_drop: None,
@@ -361,6 +381,7 @@ impl Stats {
             mtu,
             cookies,
             fast_open,
+            interception,
             memory,
             drops: _,
             first_drop: _,
@@ -368,7 +389,8 @@ impl Stats {
         let packets = link.counters().chain(ip.counters()).chain(icmp.counters()).chain(udp.counters());
         let packets = packets.chain(multicast.counters());
         let segments = tcp.counters().chain(recovery.counters()).chain(ecn.counters()).chain(mtu.counters());
-        let rest = cookies.counters().chain(fast_open.counters()).chain(memory.counters());
+        let rest = cookies.counters().chain(fast_open.counters());
+        let rest = rest.chain(interception.counters()).chain(memory.counters());
         packets.chain(segments).chain(rest)
     }
 
@@ -393,6 +415,7 @@ impl Stats {
             mtu,
             cookies,
             fast_open,
+            interception,
             memory,
             drops,
             first_drop: _,
@@ -408,6 +431,7 @@ impl Stats {
         self.mtu.add(mtu);
         self.cookies.add(cookies);
         self.fast_open.add(fast_open);
+        self.interception.add(interception);
         self.memory.add(memory);
         for (sum, count) in self.drops.iter_mut().zip(drops) {
             *sum += count;

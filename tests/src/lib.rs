@@ -61,6 +61,11 @@ pub use transfer::{Transfer, data};
 #[doc = include_str!("../../docs/sockets.md")]
 pub struct Sockets;
 
+/// The code in `docs/interception.md` is compiled and run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/interception.md")]
+pub struct Interception;
+
 /// The code in the README is compiled and run as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -48,7 +48,7 @@ impl Config {
                 format!("is ({first}, {last}): give the first and the last port, like (32768, 60999)"),
             );
         }
-        let Config { neighbor, ip, udp, tcp, .. } = self;
+        let Config { neighbor, ip, udp, tcp, interception, .. } = self;
         for (setting, value) in [
             ("max_descriptors", self.max_descriptors),
             ("max_descriptors_in_all", self.max_descriptors_in_all),
@@ -66,6 +66,8 @@ impl Config {
             ("tcp.duplicate_threshold", tcp.duplicate_threshold.into()),
             ("tcp.min_mss", tcp.min_mss.into()),
             ("tcp.max_flight_segs", tcp.max_flight_segs as usize),
+            ("interception.max_pending", interception.max_pending),
+            ("interception.max_pending_per_source", interception.max_pending_per_source),
         ] {
             if value == 0 {
                 return error(setting, "is 0, with which nothing works: give at least 1".into());

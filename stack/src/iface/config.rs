@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use super::address::AddressState;
 use super::cidr::Cidr;
 use super::forwarding::Forwarding;
+use super::interception::Interception;
 use crate::interface_id::InterfaceId;
 use crate::link::medium::Medium;
 use crate::offload::Offloads;
@@ -31,6 +32,8 @@ pub struct InterfaceConfig {
     /// Whether packets for other hosts that come in through it are forwarded. By default they are
     /// not.
     pub forwarding: Forwarding,
+    /// The packets for other hosts that it takes. None.
+    pub interception: Interception,
 }
 
 impl InterfaceConfig {
@@ -44,6 +47,7 @@ impl InterfaceConfig {
             offloads: Offloads::NONE,
             name: None,
             forwarding: Forwarding::NONE,
+            interception: Interception::none(),
         }
     }
 
@@ -68,6 +72,12 @@ impl InterfaceConfig {
     /// Sets what is forwarded.
     pub fn forwarding(mut self, forwarding: Forwarding) -> Self {
         self.forwarding = forwarding;
+        self
+    }
+
+    /// Sets the packets for other hosts that it takes.
+    pub fn intercept(mut self, interception: Interception) -> Self {
+        self.interception = interception;
         self
     }
 

@@ -1,5 +1,6 @@
 //! One interface: its link, its addresses, its neighbours.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
@@ -8,6 +9,7 @@ use super::address::{Address, AddressEvent, AddressState};
 use super::cidr::Cidr;
 use super::config::{InterfaceConfig, InterfaceInfo};
 use super::forwarding::Forwarding;
+use super::interception::Interception;
 use crate::config::{Config, NeighborConfig};
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
@@ -35,6 +37,8 @@ pub(crate) struct Interface {
     /// What its device does for frames that are sent to it.
     pub(crate) offloads: Offloads,
     pub(crate) neighbors: NeighborCache,
+    /// The packets for other hosts that it takes, if any.
+    pub(crate) interception: Option<Box<Interception>>,
     addresses: Vec<Address>,
     /// The multicast groups that it listens to.
     groups: InterfaceGroups,
@@ -65,7 +69,11 @@ impl Interface {
             Medium::Ethernet(mac) => mac.is_station(),
             Medium::Ip => true,
         };
-        if !mac_is_right || !(IPV4_MIN_MTU..=usize::from(u16::MAX)).contains(&config.mtu) {
+        let interception = &config.interception;
+        if !mac_is_right
+            || !interception.is_valid()
+            || !(IPV4_MIN_MTU..=usize::from(u16::MAX)).contains(&config.mtu)
+        {
             return Err(Error::InvalidArgument);
         }
         Ok(Interface {
@@ -75,6 +83,7 @@ impl Interface {
             mtu: config.mtu,
             offloads: config.offloads,
             neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
+            interception: (*interception != Interception::none()).then(|| interception.clone().into()),
             addresses: Vec::new(),
             groups: InterfaceGroups::new(&tunables.multicast, true),
             forwarding: Forwarding::NONE,

@@ -14,6 +14,8 @@ pub(crate) struct Arrival {
     pub(crate) link_cast: Cast,
     /// The packet came round the loopback: it is from one of our addresses to another.
     pub(crate) looped: bool,
+    /// It is for another host, and the interface takes it.
+    pub(crate) is_intercepted: bool,
     /// What the device did to the packet.
     pub(crate) offload: ReceiveOffload,
 }

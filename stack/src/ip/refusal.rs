@@ -49,3 +49,23 @@ pub(crate) enum IcmpError {
         pointer: u32,
     },
 }
+
+impl IcmpError {
+    /// Whether the host that the packet was for sends such an error itself. Routers send the
+    /// others.
+    pub(crate) fn comes_from_destination(self) -> bool {
+        match self {
+            IcmpError::ProtocolUnreachable { .. }
+            | IcmpError::PortUnreachable
+            | IcmpError::ReassemblyTimeExceeded
+            | IcmpError::ParameterProblem { .. } => true,
+            IcmpError::NetUnreachable
+            | IcmpError::HostUnreachable
+            | IcmpError::Prohibited
+            | IcmpError::SourceRouteFailed
+            | IcmpError::TimeExceeded
+            | IcmpError::BeyondScope
+            | IcmpError::PacketTooBig { .. } => false,
+        }
+    }
+}

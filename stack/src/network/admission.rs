@@ -1,4 +1,5 @@
-//! Admission: whether a received packet is for this host, judged by its addresses.
+//! Admission: whether a received packet is for this host, judged by its addresses, or
+//! intercepted.
 
 use core::net::IpAddr;
 
@@ -15,6 +16,8 @@ use crate::multicast::InterfaceGroups;
 pub(super) enum Admission {
     /// It is for this host, and was addressed in this way.
     Local(Cast),
+    /// It is for another host, and the interface takes it as if it were for this one.
+    Intercept,
     /// It is for another host, and a router would forward it.
     Forward,
     /// It is dropped.
@@ -23,7 +26,7 @@ pub(super) enum Admission {
 
 impl Network {
     /// Decides whether a packet with these addresses is for this host, and how it was addressed.
-    pub(super) fn admit(&self, arrival: Arrival, header: &IpHeader) -> Admission {
+    pub(super) fn admit(&self, arrival: Arrival, header: &IpHeader, packet: &[u8]) -> Admission {
         let (src, dst) = (header.src, header.dst);
         // RFC 9776 §4.2.14, RFC 4541 §2.1.1: hosts and switches without an address send IGMP
         // messages from 0.0.0.0.
@@ -55,9 +58,11 @@ impl Network {
             // addresses, whichever interface it came in through.
             None if self.is_own(dst, arrival.iface) => Cast::Unicast,
             // RFC 1812 §5.3.4: a packet from a broadcast frame is not forwarded.
-            None if dst.is_multicast() || is_link_local(dst) || arrival.link_cast != Cast::Unicast => {
+            None if dst.is_multicast() || arrival.link_cast != Cast::Unicast => {
                 return Admission::Drop(DropReason::NotForUs);
             }
+            None if self.intercepts(interface, header, packet) => return Admission::Intercept,
+            None if is_link_local(dst) => return Admission::Drop(DropReason::NotForUs),
             None => return Admission::Forward,
         };
         // For a unicast packet in a broadcast frame the frame counts, so that no answer causes a

@@ -180,6 +180,7 @@ impl Network {
             dst: quote.dst,
             traffic_class,
             cast: Cast::Unicast,
+            is_intercepted: false,
             packet: &whole.freeze(),
         };
         self.send_icmp_error(ctx, &offender, IcmpError::HostUnreachable);

@@ -30,7 +30,16 @@ pub(super) struct Offender<'a> {
     pub(super) dst: IpAddr,
     pub(super) traffic_class: u8,
     pub(super) cast: Cast,
+    /// Whether it was for another host, and an interface of ours took it.
+    pub(super) is_intercepted: bool,
     pub(super) packet: &'a Bytes,
+}
+
+impl Offender<'_> {
+    /// The interface that an answer leaves through, if the routes do not decide that.
+    fn answer_through(&self) -> Option<InterfaceId> {
+        is_link_local(self.src).then_some(self.iface)
+    }
 }
 
 impl Network {
@@ -63,6 +72,9 @@ impl Network {
                 self.handle_ndp(ctx, arrival, datagram);
                 IcmpOutcome::Done
             }
+            MessageClass::Membership if datagram.is_intercepted => {
+                IcmpOutcome::Unused(DropReason::UnneededGroupMessage)
+            }
             MessageClass::Membership => self.handle_mld(ctx, arrival, datagram),
             // RFC 4291 §2.5.2: no other packet comes from the unspecified address.
             _ if datagram.src.is_unspecified() => IcmpOutcome::Unused(DropReason::Martian),
@@ -85,6 +97,10 @@ impl Network {
             MessageClass::Error => {
                 match errors::parse(datagram.iface, datagram.src, &datagram.share_transport()) {
                     Ok(error) if self.is_local(error.local) => return IcmpOutcome::Error(Box::new(error)),
+                    // A packet that we sent from an intercepted address.
+                    Ok(error) if datagram.is_intercepted && error.local == datagram.dst => {
+                        return IcmpOutcome::Error(Box::new(error));
+                    }
                     Ok(_) => DropReason::UnmatchedIcmpError,
                     Err(reason) => reason,
                 }
@@ -103,7 +119,7 @@ impl Network {
         // RFC 1122 §3.2.2.6: requests to an IPv4 group may be ignored. We ignore them, as Linux
         // does, because they serve to amplify attacks.
         let to_group_v4 = request.cast != Cast::Unicast && request.src.is_ipv4();
-        if !ctx.config.ip.answer_echo || to_group_v4 {
+        if !ctx.config.ip.answer_echo || to_group_v4 || !self.answers_for(request) {
             ctx.count_drop(DropReason::EchoIgnored);
             return;
         }
@@ -128,10 +144,17 @@ impl Network {
         self.output_own(ctx, reply_meta(request, src, iface), header, payload);
     }
 
+    /// Whether echo requests to the destination are to be answered if it is another host.
+    fn answers_for(&self, request: &Datagram) -> bool {
+        !request.is_intercepted
+            || self.interception_of(request.iface).is_some_and(|interception| interception.answer_echo)
+    }
+
     /// Answers a timestamp request. RFC 1122 §3.2.2.8: those to a group are ignored, as echo
     /// requests are.
     fn answer_timestamp(&mut self, ctx: &mut Ctx<'_>, request: &Datagram) {
-        if !ctx.config.ip.answer_timestamps || request.cast != Cast::Unicast {
+        let is_wanted = ctx.config.ip.answer_timestamps && self.answers_for(request);
+        if !is_wanted || request.cast != Cast::Unicast {
             return ctx.count_drop(DropReason::EchoIgnored);
         }
         let Some(header) = timestamp::reply(request.transport(), ctx.now, self.timestamp_offset) else {
@@ -166,6 +189,7 @@ impl Network {
             dst: about.dst,
             traffic_class: about.traffic_class,
             cast: about.cast,
+            is_intercepted: about.is_intercepted,
             packet: &about.packet,
         };
         self.send_icmp_error(ctx, &offender, error);
@@ -188,25 +212,55 @@ impl Network {
     /// Sends an ICMP error to the sender of a packet if RFC 1122 §3.2.2, RFC 4443 §2.4 (e) and the
     /// rate limit allow it.
     pub(super) fn send_icmp_error(&mut self, ctx: &mut Ctx<'_>, offender: &Offender<'_>, error: IcmpError) {
-        let (src, dst) = (offender.src, offender.dst);
-        let to_nobody = src.is_unspecified() || src.is_multicast() || self.is_broadcast(src);
-        if offender.cast != Cast::Unicast || to_nobody {
+        if !self.may_answer_with_error(offender) {
             return;
         }
-        let Some(quote) = Quote::parse(offender.packet) else { return };
-        // IPv6 sends errors about later fragments, IPv4 does not.
-        if quote.is_icmp_error(offender.packet) || (quote.is_later_fragment && src.is_ipv4()) {
-            return;
-        }
-        let iface = is_link_local(src).then_some(offender.iface);
-        let Ok(path) = self.path(src, iface) else { return };
+        let src = offender.src;
+        let Ok(path) = self.path(src, offender.answer_through()) else { return };
         if let RoutingDecision::Link(hop) = path
             && !self.may_send_icmp_error(ctx, PeerKey::host(src, hop.next == src), src.is_ipv4())
         {
             return ctx.count_drop(DropReason::IcmpRateLimit);
         }
-        let own = if self.is_local(dst) { Ok(dst) } else { self.source_for(src, iface) };
-        let Ok(own) = own else { return };
+        self.emit_icmp_error(ctx, offender, error);
+    }
+
+    /// Sends the error that a program has chosen as the answer to an intercepted packet. The caller
+    /// limits the rate. Returns false if the packet must not be answered, or if there is no address
+    /// that the error could come from.
+    pub(crate) fn send_chosen_error(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        iface: InterfaceId,
+        (packet, traffic_class): (&Bytes, u8),
+        error: IcmpError,
+    ) -> bool {
+        let Some(Quote { src, dst, .. }) = Quote::parse(packet) else { return false };
+        let offender =
+            Offender { iface, src, dst, traffic_class, cast: Cast::Unicast, is_intercepted: true, packet };
+        self.may_answer_with_error(&offender) && self.emit_icmp_error(ctx, &offender, error)
+    }
+
+    /// Whether the sender of a packet may get an ICMP error about it.
+    fn may_answer_with_error(&self, offender: &Offender<'_>) -> bool {
+        let src = offender.src;
+        let to_nobody = src.is_unspecified() || src.is_multicast() || self.is_broadcast(src);
+        if offender.cast != Cast::Unicast || to_nobody {
+            return false;
+        }
+        let Some(quote) = Quote::parse(offender.packet) else { return false };
+        // IPv6 sends errors about later fragments, IPv4 does not.
+        !quote.is_icmp_error(offender.packet) && (!quote.is_later_fragment || src.is_ipv6())
+    }
+
+    /// Sends an error. It comes from the address that the packet was for, or, if it is about another
+    /// host, from an address of ours. Returns false if we have none.
+    fn emit_icmp_error(&mut self, ctx: &mut Ctx<'_>, offender: &Offender<'_>, error: IcmpError) -> bool {
+        let (src, dst, iface) = (offender.src, offender.dst, offender.answer_through());
+        let is_from_destination = offender.is_intercepted && error.comes_from_destination();
+        let own =
+            if self.is_local(dst) || is_from_destination { Ok(dst) } else { self.source_for(src, iface) };
+        let Ok(own) = own else { return false };
         let (header, payload) = error.emit(own, src, offender.packet);
         ctx.stats.icmp.errors_sent += 1;
         let (protocol, traffic_class) = match own {
@@ -229,6 +283,7 @@ impl Network {
             run: None,
         };
         self.output_own(ctx, meta, header, payload);
+        true
     }
 }
 

@@ -7,7 +7,7 @@ use core::net::IpAddr;
 use super::Network;
 use super::admission::Admission;
 use super::icmp::Offender;
-use super::types::{Datagram, Delivery, Reception};
+use super::types::{Datagram, Delivery, IcmpOutcome, Reception};
 use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::frame::Frame;
@@ -52,7 +52,8 @@ impl Network {
                 return Err(DropReason::OversizedFrame);
             }
             let offload = ReceiveOffload { checksum, segments, link_header_len: 0 };
-            let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: false, offload };
+            let arrival =
+                Arrival { iface, link_cast: Cast::Unicast, looped: false, is_intercepted: false, offload };
             return self.receive_bare_ip(ctx, arrival, bytes);
         };
         if bytes.first().is_some_and(|first| first & 1 != 0) {
@@ -60,7 +61,7 @@ impl Network {
         }
         let frame = ethernet::parse(bytes, own, max_packet_len)?;
         let offload = ReceiveOffload { checksum, segments, link_header_len: ethernet::HEADER_LEN };
-        let arrival = Arrival { iface, link_cast: frame.cast, looped: false, offload };
+        let arrival = Arrival { iface, link_cast: frame.cast, looped: false, is_intercepted: false, offload };
         match frame.ethertype {
             EtherType::Ipv4 => self.receive_ip(ctx, arrival, frame.payload, true),
             EtherType::Ipv6 => self.receive_ip(ctx, arrival, frame.payload, false),
@@ -84,7 +85,8 @@ impl Network {
             self.trace_begin(ctx, InterfaceId::LOOPBACK, &Frame::new(packet.clone()));
         }
         let offload = ReceiveOffload::default();
-        let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
+        let arrival =
+            Arrival { iface, link_cast: Cast::Unicast, looped: true, is_intercepted: false, offload };
         self.receive_bare_ip(ctx, arrival, packet)
     }
 
@@ -94,7 +96,8 @@ impl Network {
         ctx.stats.ip.loopback_packets += 1;
         let iface = self.looped_through(quote.src, quote.dst);
         let offload = ReceiveOffload::default();
-        let arrival = Arrival { iface, link_cast: Cast::Unicast, looped: true, offload };
+        let arrival =
+            Arrival { iface, link_cast: Cast::Unicast, looped: true, is_intercepted: false, offload };
         self.receive_bare_ip(ctx, arrival, packet)
     }
 
@@ -120,8 +123,9 @@ impl Network {
         let header = parsed.as_ref().map_err(|&reason| reason)?;
         packet.truncate(header.total_len);
         ctx.subject = Subject::Packet { src: header.src, dst: header.dst, protocol: header.protocol };
-        let cast = match self.admit(arrival, header) {
-            Admission::Local(cast) => cast,
+        let (arrival, cast) = match self.admit(arrival, header, &packet) {
+            Admission::Local(cast) => (arrival, cast),
+            Admission::Intercept => (Arrival { is_intercepted: true, ..arrival }, Cast::Unicast),
             Admission::Forward => return self.forward(ctx, arrival, header, &packet).map(|()| None),
             Admission::Drop(reason) => return Err(reason),
         };
@@ -144,6 +148,10 @@ impl Network {
         packet.truncate(header.total_len);
         if self.share.as_ref().is_some_and(|share| !share.acts_on(&packet)) {
             return Err(DropReason::OtherStack);
+        }
+        // A fragment does not tell its port, but the whole packet does.
+        if arrival.is_intercepted && !self.intercepts_through(arrival.iface, header, &packet) {
+            return Err(DropReason::NotForUs);
         }
         let received = ReceivedPacket { header, cast, packet: &packet };
         match chain_of(&received) {
@@ -217,6 +225,7 @@ impl Network {
             dst: expired.dst,
             traffic_class: 0,
             cast: expired.cast,
+            is_intercepted: false,
             packet: &expired.packet,
         };
         self.send_icmp_error(ctx, &offender, IcmpError::ReassemblyTimeExceeded);
@@ -240,6 +249,7 @@ impl Network {
                 dst: received.header.dst,
                 traffic_class: received.header.traffic_class,
                 cast,
+                is_intercepted: arrival.is_intercepted,
                 packet: received.packet,
             };
             self.send_icmp_error(ctx, &offender, error);
@@ -284,6 +294,8 @@ impl Network {
     ) -> Delivery {
         let message = datagram(arrival, header, cast, chain, packet);
         let outcome = match chain.protocol {
+            // Messages about groups are for the host that has the address.
+            protocol::IGMP if message.is_intercepted => IcmpOutcome::Unused(DropReason::UnneededGroupMessage),
             protocol::ICMP => self.handle_icmp_v4(ctx, &message),
             protocol::ICMPV6 => self.handle_icmp_v6(ctx, arrival, &message),
             _ => self.handle_igmp(ctx, arrival, &message),
@@ -364,6 +376,7 @@ fn datagram(arrival: Arrival, header: &IpHeader, cast: Cast, chain: &Chain, pack
     let (is_checked, segment_len) = arrival.offload.of_transport(chain.offset, chain.protocol);
     Datagram {
         is_checked,
+        is_intercepted: arrival.is_intercepted,
         segment_len,
         iface: arrival.iface,
         src: header.src,

@@ -6,13 +6,15 @@
 //! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them;
 //! those modules contain the rules. Read `types` first, then this file (configuration and timers),
 //! `input` (the way of a frame in), `path` (where packets go), `output` (the way of a packet out),
-//! `icmp`, `resolution` (ARP, NDP), `multicast` (groups, IGMP, MLD) and `forwarding`.
+//! `interception`, `icmp`, `resolution` (ARP, NDP), `multicast` (groups, IGMP, MLD) and
+//! `forwarding`.
 
 mod admission;
 mod drops;
 mod forwarding;
 mod icmp;
 mod input;
+mod interception;
 mod multicast;
 mod output;
 mod path;
@@ -37,6 +39,7 @@ pub use crate::iface::address::AddressState;
 pub use crate::iface::cidr::{Cidr, ParseCidrError};
 pub use crate::iface::config::{InterfaceConfig, InterfaceInfo};
 pub use crate::iface::forwarding::Forwarding;
+pub use crate::iface::interception::{InterceptedNetwork, Interception};
 pub use crate::iface::routes::Route;
 pub use crate::interface_id::InterfaceId;
 pub use crate::link::mac::{MacAddr, ParseMacAddrError};

@@ -136,7 +136,8 @@ impl Network {
     }
 
     /// Checks whether a packet to `dst` may come from `src`, and returns `src`: one of our
-    /// addresses, and if it is link-local, on the named interface. The errors are those of Linux
+    /// addresses, and if it is link-local, on the named interface; or one that an interface
+    /// intercepts, so that its packets are answered. The errors are those of Linux
     /// 6.18: EINVAL, and ENETUNREACH for an IPv4 address of another host.
     pub(crate) fn check_source(
         &self,
@@ -149,6 +150,7 @@ impl Network {
             None if is_link_local(src) => false,
             _ => self.is_local(src),
         };
+        let is_own = is_own || self.intercepts_address(src);
         if !is_own && src.is_ipv4() && !src.is_multicast() && src != Ipv4Addr::BROADCAST {
             return Err(Error::NetworkUnreachable);
         }

@@ -28,6 +28,8 @@ pub(crate) struct Datagram {
     pub(crate) cast: Cast,
     /// Whether its transport checksum was verified, or was never needed.
     pub(crate) is_checked: bool,
+    /// Whether it is for another host, and an interface of ours takes it.
+    pub(crate) is_intercepted: bool,
     /// The payload length of the segments that a device joined into it (the last may be shorter); 0
     /// if no device joined it.
     pub(crate) segment_len: u16,

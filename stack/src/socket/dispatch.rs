@@ -15,7 +15,7 @@ use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::event::{Deadline, DeadlineKind};
 use crate::frame::Transmit;
-use crate::id::{OwnerId, SocketId};
+use crate::id::{OwnerId, PendingId, SocketId};
 use crate::ip::protocol;
 use crate::network::{Datagram, Delivery, IcmpOutcome, NetworkError, NetworkErrorKind, Reception};
 use crate::rng::Rng;
@@ -325,6 +325,24 @@ impl Kinds {
         }
         let peer = ip_peer.map_or_else(|| env.common.peer_name(accepted), Ok);
         Ok((descriptor, peer.map_err(|_| Error::ConnectionAborted)?))
+    }
+
+    /// Accepts an intercepted connection. EMFILE, ENOBUFS, ECONNABORTED.
+    pub(crate) fn accept_pending(
+        &mut self,
+        env: &mut Env<'_>,
+        caller: OwnerId,
+        d: Descriptor,
+        pending: PendingId,
+    ) -> Result<Descriptor> {
+        let id = env.common.owners.socket(caller, d)?;
+        env.common.owners.check_room(caller)?;
+        let uid = env.common.owners.credentials(caller)?.uid;
+        let accepted = self.tcp.accept_pending(env, id, pending)?;
+        if let Some(socket) = env.common.records.get_mut(accepted) {
+            socket.uid = uid;
+        }
+        env.common.hold(caller, accepted)
     }
 
     pub(crate) fn close(&mut self, env: &mut Env<'_>, caller: OwnerId, d: Descriptor) -> Result<()> {

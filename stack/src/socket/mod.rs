@@ -7,6 +7,7 @@
 //! epoll), and then the rooms: `tcp`, `udp`, `echo`, `raw`, `packet` and `unix`, of which `udp`,
 //! `echo` and `raw` share `datagram_queue`; `udp` has `bound_ports`. `sockopt` has the options in
 //! the layout of C. `saved_syns` keeps headers of SYNs.
+//! `interception` has what a program decides about intercepted connections.
 //! `memberships` and `groups` have multicast, and `takers` the sockets that
 //! datagrams to groups are for. `errors` defines which network errors a program gets;
 //! `datagram_errors` and `error_queue` report them to sockets of datagrams. `holdings` and `relief`
@@ -31,6 +32,7 @@ mod filter;
 mod groups;
 mod holdings;
 mod info;
+mod interception;
 mod interest;
 mod kind;
 mod memberships;
@@ -66,6 +68,7 @@ pub(crate) use dispatch::{Kinds, Sockets};
 pub use error_queue::{ErrorOrigin, QueuedError};
 pub(crate) use groups::GroupChange;
 pub use info::{SocketInfo, SocketState};
+pub use interception::{Cancellation, IgnoreReason, PendingConnection, PendingEvent, Rejection, Unreachable};
 pub use interest::{Interest, Ready};
 pub use kind::{Domain, Shutdown, SocketKind};
 pub use message::{DatagramMeta, Received, SendMeta};

@@ -161,6 +161,8 @@ pub(super) struct SynState {
     pub(super) sack_permitted: bool,
     /// Data in a SYN was taken, ours or the peer's.
     pub(super) data_taken: bool,
+    /// The peer has opened the connection.
+    pub(super) is_passive: bool,
     /// The state of a fast open, until the handshake is over.
     pub(super) fast_open: Option<Box<FastOpen>>,
 }
@@ -232,6 +234,7 @@ impl Connection {
                 repeats_were_needless: false,
                 sack_permitted: false,
                 data_taken: false,
+                is_passive: false,
                 fast_open: None,
             },
             path: PathMss { mss: path_mss, least_mss: 0, search: None },

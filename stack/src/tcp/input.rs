@@ -293,7 +293,7 @@ impl Connection {
         ctx.stats.tcp.resets_received += 1;
         match self.state {
             // Simultaneous open (MUST-11): a listener's handshakes are records of their own.
-            State::SynReceived if !self.is_fast_server() => self.end(ctx, CloseReason::Refused, "RST"),
+            State::SynReceived if !self.syn.is_passive => self.end(ctx, CloseReason::Refused, "RST"),
             State::CloseWait => {
                 self.end(ctx, CloseReason::PeerReset, "RST");
                 // After the peer's FIN only sending is broken (Linux's tcp_reset).

@@ -38,6 +38,7 @@ impl SynReceived {
         connection.snd.on_syn_sent();
         connection.retries.timeouts = self.syn_acks.retries;
         connection.syn.repeats = self.syn_acks.resent;
+        connection.syn.is_passive = true;
         // The first repetition was at least one tick of the timestamp clock later.
         connection.retries.unanswered_since = self.sent_at + Duration::from_millis(1);
         connection.retries.path_seed = self.syn_acks.retries;

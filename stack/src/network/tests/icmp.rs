@@ -444,8 +444,14 @@ fn only_a_packet_that_a_router_would_pass_on_is_to_be_forwarded() {
             total_len: 28,
             fragment: None,
         };
-        let arrival = Arrival { iface: IFACE, link_cast, looped: false, offload: Default::default() };
-        host.network.admit(arrival, &header)
+        let arrival = Arrival {
+            iface: IFACE,
+            link_cast,
+            looped: false,
+            is_intercepted: false,
+            offload: Default::default(),
+        };
+        host.network.admit(arrival, &header, &[])
     };
     let dropped = Admission::Drop(DropReason::NotForUs);
     for (dst, expected) in [

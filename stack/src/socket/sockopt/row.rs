@@ -133,7 +133,7 @@ impl<'a> OptionTarget<'a> {
 
     pub(super) fn phase(&self) -> OptionPhase {
         match &self.socket.protocol {
-            Protocol::Tcp(TcpSocket::Listener(_)) => OptionPhase::Listening,
+            Protocol::Tcp(TcpSocket::Listener(_) | TcpSocket::Interceptor(_)) => OptionPhase::Listening,
             Protocol::Tcp(_) if questions::has_connection(self.socket) => OptionPhase::Connection,
             _ => OptionPhase::Closed,
         }

@@ -56,7 +56,9 @@ impl ProtocolCalls for TcpSockets {
         let backlog = backlog.min(env.ctx.config.tcp.max_backlog);
         let socket = env.common.record_mut(id)?;
         match socket.protocol.tcp_mut()? {
-            TcpSocket::Stream(_) | TcpSocket::Ended(_) => return Err(Error::InvalidArgument),
+            TcpSocket::Stream(_) | TcpSocket::Ended(_) | TcpSocket::Interceptor(_) => {
+                return Err(Error::InvalidArgument);
+            }
             TcpSocket::Listener(listener) => {
                 listener.backlog = backlog;
                 return Ok(());
@@ -101,6 +103,7 @@ impl ProtocolCalls for TcpSockets {
                 self.settle(env, id, After::Change);
             }
             TcpSocket::Listener(_) => self.stop_listening(env, id),
+            TcpSocket::Interceptor(_) => self.stop_intercepting(env, id),
             TcpSocket::Ended(stream) => {
                 stream.ended.disconnect();
                 env.common.note_readiness(id, Wakeup::NONE);
@@ -228,7 +231,7 @@ impl ProtocolCalls for TcpSockets {
                 Ok(())
             }
             TcpSocket::Listener(_) => Ok(()),
-            TcpSocket::Idle | TcpSocket::Ended(_) => Err(Error::NotConnected),
+            TcpSocket::Idle | TcpSocket::Ended(_) | TcpSocket::Interceptor(_) => Err(Error::NotConnected),
         }
     }
 
@@ -241,6 +244,18 @@ impl ProtocolCalls for TcpSockets {
             TcpSocket::Listener(_) => {
                 self.stop_listening(env, id);
                 self.free(env, id);
+            }
+            TcpSocket::Interceptor(_) => {
+                self.stop_intercepting(env, id);
+                self.free(env, id);
+            }
+            // The program does not want it any more, and the source must not believe that it was
+            // accepted and then closed.
+            TcpSocket::Stream(stream)
+                if stream.connection.state() == State::SynReceived
+                    && self.intercepts.table.has_accepted(id) =>
+            {
+                self.abort(env, id);
             }
             TcpSocket::Stream(_) if is_hard => self.abort(env, id),
             TcpSocket::Stream(stream) => {
@@ -295,7 +310,9 @@ impl ProtocolCalls for TcpSockets {
     }
 
     fn handle_timeout(&mut self, env: &mut Env<'_>, id: SocketId) {
-        self.handle_stream_timeout(env, id);
+        if !self.handle_interceptor_timeout(env, id) {
+            self.handle_stream_timeout(env, id);
+        }
     }
 
     fn free(&mut self, env: &mut Env<'_>, id: SocketId) {

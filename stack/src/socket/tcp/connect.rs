@@ -30,7 +30,7 @@ impl TcpSockets {
         is_fast: bool,
     ) -> Result<()> {
         match env.common.record_mut(id)?.protocol.tcp_mut()? {
-            TcpSocket::Listener(_) => return Err(Error::IsConnected),
+            TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => return Err(Error::IsConnected),
             TcpSocket::Stream(stream) => match stream.connection.state() {
                 State::SynSent if stream.connection.is_deferred() => return Err(Error::IsConnected),
                 State::SynSent | State::SynReceived => return Err(Error::Already),
@@ -128,14 +128,15 @@ impl TcpSockets {
         range: (u16, u16),
         tuple_from: impl Fn(u16) -> FourTuple,
     ) -> Result<u16> {
-        let TcpSockets { connections, handshakes, time_waits, ports, .. } = self;
+        let TcpSockets { connections, handshakes, time_waits, intercepts, ports, .. } = self;
+        let tables = (&*handshakes, &*time_waits, &intercepts.table);
         let FourTuple { local, remote, .. } = tuple_from(0);
         ports.ephemeral(range, local.addr, (remote.addr, remote.port), |port| {
             let tuple = tuple_from(port);
             if share.is_some_and(|share| !share.has_connection(&tuple)) {
                 return false;
             }
-            let is_it = |target| is_of(common, handshakes, time_waits, target, &tuple);
+            let is_it = |target| is_of(common, tables, target, &tuple);
             connections.find(&tuple, is_it).is_none()
         })
     }
@@ -146,7 +147,7 @@ impl TcpSockets {
         let outcome = match common.record_mut(id)?.protocol.tcp_mut()? {
             TcpSocket::Stream(stream) => stream.connection.connect_again(),
             TcpSocket::Ended(stream) => stream.ended.connect_again(),
-            TcpSocket::Idle | TcpSocket::Listener(_) => Ok(()),
+            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => Ok(()),
         };
         if outcome != Err(Error::IsConnected) {
             self.return_to_idle(common, id);

@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use super::time_waits::TimeWaitId;
 use crate::demux::FourTuple;
 use crate::hash::Keyed;
-use crate::id::{HandshakeId, SocketId};
+use crate::id::{HandshakeId, PendingId, SocketId};
 use crate::rng::Rng;
 use crate::slab::Key;
 
@@ -19,6 +19,7 @@ pub(super) enum Target {
     Connection(SocketId),
     Handshake(HandshakeId),
     TimeWait(TimeWaitId),
+    Pending(PendingId),
 }
 
 /// A packed target, and its hash, so that a growing table need not read all records again.
@@ -38,6 +39,7 @@ impl PackedTarget {
             Target::Connection(id) => (0, Key::from(id).into_numbers()),
             Target::Handshake(id) => (1, Key::from(id).into_numbers()),
             Target::TimeWait(id) => (2, (0, id.0)),
+            Target::Pending(id) => (3, Key::from(id).into_numbers()),
         };
         // There is never memory for 2^30 sockets.
         PackedTarget { hash, kind_and_slot: kind << SLOT_BITS | slot, number }
@@ -48,7 +50,8 @@ impl PackedTarget {
         match self.kind_and_slot >> SLOT_BITS {
             0 => Target::Connection(key.into()),
             1 => Target::Handshake(key.into()),
-            _ => Target::TimeWait(TimeWaitId(self.number)),
+            2 => Target::TimeWait(TimeWaitId(self.number)),
+            _ => Target::Pending(key.into()),
         }
     }
 }

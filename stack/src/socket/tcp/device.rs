@@ -33,7 +33,8 @@ impl TcpSockets {
     }
 
     /// Sets SO_BINDTODEVICE. EADDRINUSE if there is a connection on that interface with the same
-    /// addresses and ports.
+    /// addresses and ports. EINVAL for the socket that decides about
+    /// intercepted connections.
     #[cold]
     pub(super) fn bind_to_device(
         &mut self,
@@ -41,7 +42,11 @@ impl TcpSockets {
         id: SocketId,
         device: Option<InterfaceId>,
     ) -> Result<()> {
-        let old = env.common.record(id)?.protocol.state().flow();
+        let socket = env.common.record(id)?;
+        if matches!(socket.protocol, Protocol::Tcp(TcpSocket::Interceptor(_))) {
+            return Err(Error::InvalidArgument);
+        }
+        let old = socket.protocol.state().flow();
         let is_parted = env.common.stream(id).is_none_or(|stream| stream.is_parted);
         let moved = old.map(|tuple| flow_on_device(tuple, device));
         if let Some(tuple) = moved.filter(|moved| !is_parted && Some(*moved) != old)
@@ -70,7 +75,7 @@ impl TcpSockets {
         match tcp {
             TcpSocket::Stream(stream) => stream.tuple = moved,
             TcpSocket::Ended(stream) => stream.tuple = moved,
-            TcpSocket::Idle | TcpSocket::Listener(_) => {}
+            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => {}
         }
         if !is_parted {
             self.connections.remove(&old, Target::Connection(id));

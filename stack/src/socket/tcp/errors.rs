@@ -33,8 +33,8 @@ impl ProtocolInput for TcpSockets {
         let id = match self.find_record(env.common, flow) {
             Some(Target::Connection(id)) => id,
             Some(Target::Handshake(id)) => return self.on_handshake_error(env, id, seq, error),
-            // TIME-WAIT records are not affected.
-            Some(Target::TimeWait(_)) | None => return false,
+            // TIME-WAIT records are not affected, and for a pending connection nothing was sent.
+            Some(Target::TimeWait(_) | Target::Pending(_)) | None => return false,
         };
         let Some(stream) = env.common.stream_mut(id) else { return false };
         if !stream.connection.is_in_flight(seq) {

@@ -12,7 +12,8 @@ impl TcpSockets {
     /// Compares the TTL of a segment with the least one that its socket allows, and runs the filter
     /// of the socket. That is the connection, or the listener while
     /// there is none. The filter may cut the data. Returns whether it lets the segment pass, and
-    /// counts the segment otherwise. As in Linux, TIME-WAIT has no filter.
+    /// counts the segment otherwise. As in Linux, TIME-WAIT has no filter. Nor has
+    /// a pending connection.
     #[cold]
     pub(super) fn passes_filter(
         &self,
@@ -24,7 +25,7 @@ impl TcpSockets {
         let id = match self.find_record(env.common, tuple) {
             Some(Target::Connection(id)) => Some(id),
             Some(Target::Handshake(id)) => self.handshakes.get(id).map(|handshake| handshake.listener),
-            Some(Target::TimeWait(_)) => None,
+            Some(Target::TimeWait(_) | Target::Pending(_)) => None,
             None => self.listeners.find_for(tuple, |selector, hash| {
                 let payload = datagram.transport().get(header_len..).unwrap_or_default();
                 let is_v4 = tuple.remote.addr.is_ipv4();

@@ -80,6 +80,9 @@ impl TcpSockets {
             if env.common.saves_syns {
                 self.note_syn(header, header_len, &datagram);
             }
+            if datagram.is_intercepted {
+                self.note_intercepted(header, header_len, &datagram);
+            }
             self.deliver_segment(env, tuple, header, datagram.into_transport(header_len..usize::MAX));
         }
     }
@@ -98,6 +101,9 @@ impl TcpSockets {
             }
             if env.common.saves_syns {
                 self.note_syn(header, header_len, &datagram);
+            }
+            if datagram.is_intercepted {
+                self.note_intercepted(header, header_len, &datagram);
             }
             let payload = datagram.into_transport(header_len..usize::MAX);
             if let Some(payload) = self.joining.extend(&tuple, header, payload) {
@@ -156,6 +162,7 @@ impl TcpSockets {
             }
             Some(Target::Handshake(id)) => self.handle_handshake_segment(env, id, header, payload),
             Some(Target::TimeWait(id)) => self.handle_time_wait_segment(env, id, header, payload),
+            Some(Target::Pending(id)) => self.handle_pending_segment(env, id, header),
             None => self.handle_stray(env, tuple, header, payload),
         }
     }
@@ -213,6 +220,7 @@ impl TcpSockets {
             Some(_) if !flags.contains(Flags::ACK) => {
                 env.ctx.count_drop(DropReason::UnexpectedSegment);
             }
+            None if self.intercept_syn(env, tuple, header, None) => {}
             _ => {
                 env.ctx.count_drop(DropReason::NoTcpSocket);
                 self.refuse_stray(env, &tuple, reset_for(header, payload.len()));
@@ -239,6 +247,7 @@ impl TcpSockets {
         header: &Header,
         payload: Bytes,
     ) {
+        let is_intercepted = self.intercepts.has_present_syn();
         let Some(entry) = self.time_waits.get_mut(id) else { return };
         let (tuple, reuse) = (entry.tuple(), entry.reuse());
         let fields = IpFields { tos: entry.tos, ..IpFields::default() };
@@ -257,6 +266,11 @@ impl TcpSockets {
                     self.forget_time_wait(id, &tuple, reuse);
                     let syn = Syn { header, payload, isn_after: Some(isn_after) };
                     self.handle_syn(env, listener, tuple, syn);
+                }
+                None if is_intercepted => {
+                    self.time_waits.give_up(id);
+                    self.forget_time_wait(id, &tuple, reuse);
+                    self.intercept_syn(env, tuple, header, Some(isn_after));
                 }
                 // There is nobody to take it: it is answered like any other segment (Linux's
                 // tcp_v4_rcv).

@@ -2,7 +2,8 @@
 //!
 //! Read `stream` and `listener` (what a socket has become), `connections` (which record a segment
 //! is for), then `input` (segments), `joining` (segments of a burst), `handshakes`, `cookies`,
-//! `fast_open` and `fast_open_cache` (new connections), `saved_syn` (TCP_SAVE_SYN), `calls` and
+//! `fast_open` and `fast_open_cache` (new connections), `intercept` (connections to other hosts),
+//! `saved_syn` (TCP_SAVE_SYN), `calls` and
 //! `connect` (calls of programs), `params` (the initial parameters of a connection), `device`
 //! (SO_BINDTODEVICE), `output` and `segmentation` (outgoing segments), `settle` (what follows all
 //! of these), `ended` (what is left of a connection), `time_waits`, `orphans` (connections that no
@@ -21,6 +22,7 @@ mod fast_open_cache;
 mod filter;
 mod handshakes;
 mod input;
+pub(super) mod intercept;
 mod joining;
 pub(super) mod listener;
 mod orphans;
@@ -41,6 +43,7 @@ use core::mem;
 
 use self::connections::{Connections, Target};
 use self::fast_open_cache::FastOpenCache;
+use self::intercept::{Intercepts, PendingTable};
 use self::joining::Joining;
 use self::listener::{HalfOpens, Handshake, Listener};
 use self::segmentation::Segmentation;
@@ -87,6 +90,7 @@ pub(crate) struct TcpSockets {
     joining: Joining,
     /// The headers of the SYN that is being handled, if any listener saves them.
     present_syn: Option<Box<SavedSyn>>,
+    intercepts: Intercepts,
 }
 
 /// TCP Fast Open, at listeners and at clients.
@@ -123,6 +127,7 @@ impl TcpSockets {
             run: None,
             joining: Joining::default(),
             present_syn: None,
+            intercepts: Intercepts::new(config, rng),
         }
     }
 
@@ -133,16 +138,16 @@ impl TcpSockets {
 
     /// The record that a segment with this four-tuple is for.
     fn find_record(&self, common: &Common, tuple: &FourTuple) -> Option<Target> {
-        let TcpSockets { connections, handshakes, time_waits, .. } = self;
-        connections.find(tuple, |target| is_of(common, handshakes, time_waits, target, tuple))
+        let TcpSockets { connections, handshakes, time_waits, intercepts, .. } = self;
+        let tables = (handshakes, time_waits, &intercepts.table);
+        connections.find(tuple, |target| is_of(common, tables, target, tuple))
     }
 }
 
-/// Whether this record has this four-tuple.
+/// Whether this record, in one of these tables or of a socket, has this four-tuple.
 fn is_of(
     common: &Common,
-    handshakes: &Slab<HandshakeId, Handshake>,
-    time_waits: &TimeWaits,
+    (handshakes, time_waits, pending): (&Slab<HandshakeId, Handshake>, &TimeWaits, &PendingTable),
     target: Target,
     tuple: &FourTuple,
 ) -> bool {
@@ -150,6 +155,7 @@ fn is_of(
         Target::Connection(id) => common.stream(id).is_some_and(|stream| stream.tuple == *tuple),
         Target::Handshake(id) => handshakes.get(id).is_some_and(|entry| entry.tuple == *tuple),
         Target::TimeWait(id) => time_waits.get(id).is_some_and(|entry| entry.is_of(tuple)),
+        Target::Pending(id) => pending.get(id).is_some_and(|entry| entry.tuple == *tuple),
     }
 }
 

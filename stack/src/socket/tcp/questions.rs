@@ -57,7 +57,7 @@ pub(crate) fn unsent_bytes(socket: &Socket) -> Result<usize> {
     match &socket.protocol {
         Protocol::Tcp(TcpSocket::Stream(stream)) => Ok(stream.connection.unsent()),
         Protocol::Tcp(TcpSocket::Idle | TcpSocket::Ended(_)) => Ok(0),
-        Protocol::Tcp(TcpSocket::Listener(_)) => Err(Error::InvalidArgument),
+        Protocol::Tcp(TcpSocket::Listener(_) | TcpSocket::Interceptor(_)) => Err(Error::InvalidArgument),
         _ => Err(Error::NotSupported),
     }
 }

@@ -178,6 +178,7 @@ impl TcpSockets {
 
     /// Removes a connection from the tables that would still contain it after its socket.
     pub(super) fn forget_connection(&mut self, common: &mut Common, id: SocketId, mut tcp: TcpSocket) {
+        self.intercepts.table.forget_accepted(id);
         if let Some((tuple, reuse)) = tcp.port_share() {
             self.ports.remove_connection(&tuple, *reuse);
         }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::mem;
 
+use super::intercept::Interceptor;
 use super::listener::Listener;
 use crate::Ctx;
 use crate::demux::FourTuple;
@@ -25,6 +26,8 @@ pub(crate) enum TcpSocket {
     /// Neither listening nor connected.
     Idle,
     Listener(Box<Listener>),
+    /// Its program decides about intercepted connections.
+    Interceptor(Box<Interceptor>),
     Stream(Box<Stream>),
     Ended(Box<EndedStream>),
 }
@@ -98,7 +101,7 @@ impl TcpSocket {
         let (tuple, shares_port) = match self {
             TcpSocket::Stream(stream) => (stream.tuple, &mut stream.shares_port),
             TcpSocket::Ended(stream) => (stream.tuple, &mut stream.shares_port),
-            TcpSocket::Idle | TcpSocket::Listener(_) => return None,
+            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => return None,
         };
         Some((tuple, shares_port.as_mut()?))
     }
@@ -112,6 +115,9 @@ impl ProtocolState for TcpSocket {
             TcpSocket::Listener(listener) => {
                 Readiness { readable: !listener.queue.is_empty(), ..Readiness::default() }
             }
+            TcpSocket::Interceptor(interceptor) => {
+                Readiness { readable: interceptor.has_news(), ..Readiness::default() }
+            }
             TcpSocket::Stream(stream) => stream.connection.readiness(),
             TcpSocket::Ended(stream) => stream.ended.readiness(),
         }
@@ -121,7 +127,7 @@ impl ProtocolState for TcpSocket {
         match self {
             TcpSocket::Stream(stream) => Some(stream.tuple),
             TcpSocket::Ended(stream) => Some(stream.tuple),
-            TcpSocket::Idle | TcpSocket::Listener(_) => None,
+            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => None,
         }
     }
 
@@ -135,14 +141,14 @@ impl ProtocolState for TcpSocket {
 
     fn queued(&self) -> (usize, usize) {
         match self {
-            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Ended(_) => (0, 0),
             TcpSocket::Stream(stream) => stream.connection.queued(),
+            _ => (0, 0),
         }
     }
 
     fn unread(&self) -> Result<usize> {
         match self {
-            TcpSocket::Listener(_) => Err(Error::InvalidArgument),
+            TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => Err(Error::InvalidArgument),
             TcpSocket::Idle | TcpSocket::Ended(_) => Ok(0),
             TcpSocket::Stream(stream) => Ok(stream.connection.unread()),
         }
@@ -150,7 +156,7 @@ impl ProtocolState for TcpSocket {
 
     fn unacknowledged(&self) -> Result<usize> {
         match self {
-            TcpSocket::Listener(_) => Err(Error::InvalidArgument),
+            TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => Err(Error::InvalidArgument),
             TcpSocket::Idle | TcpSocket::Ended(_) => Ok(0),
             TcpSocket::Stream(stream) => Ok(stream.connection.unacknowledged()),
         }
@@ -162,6 +168,10 @@ impl ProtocolState for TcpSocket {
             TcpSocket::Listener(listener) => {
                 info.state = SocketState::Tcp(State::Listen);
                 (info.receive_queue, info.send_queue) = (listener.queue.len(), listener.backlog);
+            }
+            TcpSocket::Interceptor(interceptor) => {
+                info.state = SocketState::Tcp(State::Listen);
+                info.receive_queue = interceptor.unseen_count();
             }
             TcpSocket::Stream(stream) => {
                 info.state = SocketState::Tcp(stream.connection.state());
@@ -183,7 +193,7 @@ impl ProtocolState for TcpSocket {
         match self {
             TcpSocket::Stream(stream) => stream.connection.take_error(),
             TcpSocket::Ended(stream) => stream.ended.take_error(),
-            TcpSocket::Idle | TcpSocket::Listener(_) => None,
+            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => None,
         }
     }
 
@@ -191,7 +201,7 @@ impl ProtocolState for TcpSocket {
         match self {
             TcpSocket::Stream(stream) => stream.connection.peek(&mut [buf]),
             TcpSocket::Ended(stream) => stream.ended.recv().map(|()| 0),
-            TcpSocket::Idle | TcpSocket::Listener(_) => Err(Error::NotConnected),
+            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => Err(Error::NotConnected),
         }
     }
 
@@ -199,6 +209,7 @@ impl ProtocolState for TcpSocket {
         match self {
             TcpSocket::Idle => 0,
             TcpSocket::Listener(_) => mem::size_of::<Listener>(),
+            TcpSocket::Interceptor(_) => mem::size_of::<Interceptor>(),
             TcpSocket::Stream(stream) => stream.held_bytes(),
             TcpSocket::Ended(_) => mem::size_of::<EndedStream>(),
         }
@@ -208,7 +219,7 @@ impl ProtocolState for TcpSocket {
         match self {
             TcpSocket::Stream(stream) => stream.is_parted,
             TcpSocket::Ended(_) => true,
-            TcpSocket::Idle | TcpSocket::Listener(_) => false,
+            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => false,
         }
     }
 

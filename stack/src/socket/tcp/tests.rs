@@ -514,12 +514,14 @@ fn a_record_is_that_of_its_four_numbers_only() {
             Target::Handshake(_) => "handshake",
             Target::Connection(_) => "connection",
             Target::TimeWait(_) => "TIME-WAIT",
+            Target::Pending(_) => "pending",
         })
         .collect();
     assert_eq!(kinds, ["handshake", "connection", "connection", "TIME-WAIT"]);
     for (at, target) in targets.iter().enumerate() {
         for (of, tuple) in tuples.iter().enumerate() {
-            let is_of = super::is_of(&sockets.common, &tcp.handshakes, &tcp.time_waits, *target, tuple);
+            let tables = (&tcp.handshakes, &tcp.time_waits, &tcp.intercepts.table);
+            let is_of = super::is_of(&sockets.common, tables, *target, tuple);
             assert_eq!(is_of, at == of, "{target:?} {tuple:?}");
         }
     }

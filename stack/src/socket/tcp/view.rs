@@ -2,6 +2,7 @@
 
 use super::TcpSockets;
 use super::listener::Handshake;
+use super::stream::TcpSocket;
 use super::time_waits::TimeWaitId;
 use crate::demux::FourTuple;
 use crate::event::DeadlineKind;
@@ -56,9 +57,19 @@ impl Protocol {
 }
 
 impl Common {
-    /// The timer of a connection that fires next.
+    /// The timer of a TCP socket that fires next.
     pub(in crate::socket) fn timer_of(&self, id: SocketId) -> Option<(Instant, DeadlineKind)> {
-        self.stream(id)?.connection.poll_timeout()
+        let tcp = match &self.records.get(id)?.protocol {
+            Protocol::Tcp(tcp) => tcp,
+            _ => return None,
+        };
+        match tcp {
+            TcpSocket::Stream(stream) => stream.connection.poll_timeout(),
+            TcpSocket::Interceptor(interceptor) => {
+                interceptor.expires_at().map(|at| (at, DeadlineKind::Pending))
+            }
+            _ => None,
+        }
     }
 
     /// The timers of a connection that are armed.
