@@ -13,6 +13,8 @@ use crate::clock::Clock;
 use crate::device::Device;
 use crate::engine::inbox::{InboxDevice, InboxSet, QueueDevice};
 use crate::engine::stacks::Stacks;
+#[cfg(feature = "resolver")]
+use crate::names::config::ResolverConfig;
 use crate::plan::{self, PlannedInterface, refused};
 use crate::runtime::{Devices, Runtime};
 
@@ -25,6 +27,8 @@ pub struct Builder {
     stray_gateway: Option<IpAddr>,
     busy_poll: Duration,
     spread_udp_ports: Vec<u16>,
+    #[cfg(feature = "resolver")]
+    resolver: ResolverConfig,
 }
 
 impl Builder {
@@ -37,6 +41,8 @@ impl Builder {
             stray_gateway: None,
             busy_poll: Duration::ZERO,
             spread_udp_ports: Vec::new(),
+            #[cfg(feature = "resolver")]
+            resolver: ResolverConfig::default(),
         }
     }
 
@@ -120,6 +126,14 @@ impl Builder {
         self
     }
 
+    /// Sets how names are looked up ([`Handle::resolver`](crate::Handle::resolver)): the DNS
+    /// servers, the search list, and the table of hosts. Without it only `localhost` is known.
+    #[cfg(feature = "resolver")]
+    pub fn resolver(mut self, config: ResolverConfig) -> Self {
+        self.resolver = config;
+        self
+    }
+
     /// Makes the stack, starts its driver thread, and waits until the stack's addresses can be
     /// used. If interfaces have several queues, there are as many stacks and threads.
     ///
@@ -151,6 +165,15 @@ impl Builder {
     /// fail with `AddrNotAvailable`. [`Handle::interfaces`](crate::Handle::interfaces) shows
     /// whether another host has one of them.
     pub fn start_without_waiting(self) -> io::Result<Runtime> {
+        #[cfg(feature = "resolver")]
+        let resolver = self.resolver.clone();
+        let runtime = self.start_stacks()?;
+        #[cfg(feature = "resolver")]
+        runtime.handle().set_resolver(resolver);
+        Ok(runtime)
+    }
+
+    fn start_stacks(self) -> io::Result<Runtime> {
         let count = plan::check(&self.config, &self.interfaces)?;
         if let Some(router) = self.stray_gateway {
             return Err(refused(format!(

@@ -13,6 +13,8 @@
 //! | `tcp`, `udp`, `echo`, `raw`, `packet` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`], [`PacketSocket`] |
 //! | `unix` | [`UnixListener`], [`UnixStream`], [`UnixDatagram`]: communication inside one host |
 //! | `passed` | [`PassedSocket`]: sockets that messages of Unix-domain sockets pass on |
+//! | `addrs` | [`ToAddrs`]: what a program may connect to: addresses, and names |
+//! | `names`, `resolver` | looks names up (feature `resolver`): without I/O, and over the stack's own sockets |
 //! | `poller` | [`Poller`]: waits for many sockets at once |
 //! | [`device`] | devices: the trait, a pair in memory, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
@@ -46,6 +48,7 @@
 //! ```
 #![warn(missing_debug_implementations)]
 
+mod addrs;
 mod builder;
 mod clock;
 pub mod device;
@@ -53,6 +56,8 @@ mod echo;
 mod engine;
 mod handle;
 mod listening;
+#[cfg(feature = "resolver")]
+mod names;
 mod packet;
 mod passed;
 mod plan;
@@ -61,6 +66,8 @@ mod policy;
 mod poller;
 mod pool;
 mod raw;
+#[cfg(feature = "resolver")]
+mod resolver;
 mod runtime;
 mod socket;
 #[cfg_attr(loom, path = "../loom/sync.rs")]
@@ -70,6 +77,7 @@ mod tcp;
 mod udp;
 mod unix;
 
+pub use addrs::ToAddrs;
 pub use builder::Builder;
 pub use clock::Clock;
 pub use device::{Device, Sent};
@@ -77,10 +85,14 @@ pub use echo::{EchoReply, EchoSocket};
 pub use engine::delivery::Undelivered;
 pub use engine::inbox::Handovers;
 pub use handle::{Handle, Owner};
+#[cfg(feature = "resolver")]
+pub use names::{ResolverStats, config::ResolverConfig, hosts::Hosts};
 pub use packet::PacketSocket;
 pub use passed::{PassedSocket, UnixReceived};
 pub use poller::{Poller, Source};
 pub use raw::RawSocket;
+#[cfg(feature = "resolver")]
+pub use resolver::Resolver;
 pub use runtime::Runtime;
 #[cfg(any(loom, shuttle))]
 pub use sync::model;

@@ -51,6 +51,9 @@
 //! | [`HOST_EVENTS`] | 256 | events of the host that one wait of a poller takes | not measured |
 //! | [`PORT_DRAWS`] | 32 | attempts at a port that is free on all stacks | not measured |
 //! | [`WALK_STEPS`] | 256 | how long a walk over sockets keeps the stack locked at once | 42 µs; no other value |
+//! | [`MAX_CACHED_ANSWERS`] | 1024 | answers that a resolver remembers | not measured |
+//! | [`MAX_CACHED_FOR`] | 86400 s | how long addresses of a name are remembered | not measured |
+//! | [`MAX_NEGATIVE_CACHED_FOR`] | 3600 s | how long a name counts as missing | RFC 2308 §5 |
 //! | [`RECEIVE_BURST`] | 64 | frames impaired by one `recv` | not measured |
 //! | [`HELD_DELAY`] | 5 ms | how long an impaired frame waits to be overtaken | not measured |
 //! | [`PCAP_FLUSH_DELAY`] | 500 ms | when a recording is written out | not measured |
@@ -251,6 +254,21 @@ pub(crate) const PORT_DRAWS: usize = 32;
 /// The steps of a walk over sockets while a stack is locked.
 pub(crate) const WALK_STEPS: usize = 256;
 
+// Names.
+
+/// The most answers that a resolver remembers, one for each name and kind. With long names and many
+/// addresses they take about a megabyte.
+#[cfg(feature = "resolver")]
+pub(crate) const MAX_CACHED_ANSWERS: usize = 1024;
+
+/// How long the addresses of a name are remembered at most, whatever the answer says.
+#[cfg(feature = "resolver")]
+pub(crate) const MAX_CACHED_FOR: Duration = Duration::from_secs(86400);
+
+/// The same for the answer that a name has no address. RFC 2308 §5 recommends one to three hours.
+#[cfg(feature = "resolver")]
+pub(crate) const MAX_NEGATIVE_CACHED_FOR: Duration = Duration::from_secs(3600);
+
 // Devices.
 
 /// Frames that one call of `recv` of the fault injector takes from the device in it.
@@ -269,17 +287,38 @@ mod tests {
 
     /// Constants of other files that are not tuned: an RFC, an operating system, a file format or
     /// the arithmetic determines the value, or every value has the same effect.
-    const NOT_TUNED: [&str; 14] = [
+    const NOT_TUNED: [&str; 35] = [
         "ALL",
+        "ANY_PORT",
+        "ATTEMPT_DELAY",
+        "DNS_PORT",
         "ECHO_HEADER_LEN",
+        "EDNS_PAYLOAD_BYTES",
         "ETHERNET_LEN",
+        "GLOBAL",
+        "HEADER_BYTES",
         "ICMPV4_ECHO_REQUEST",
         "ICMPV6_ECHO_REQUEST",
         "LARGEST_MTU",
+        "LINK_LOCAL",
+        "MAX_ATTEMPTS",
+        "MAX_DATAGRAM_BYTES",
+        "MAX_LABEL_BYTES",
         "MAX_NAMED",
+        "MAX_NAME_BYTES",
+        "MAX_NDOTS",
+        "MAX_READY",
+        "MAX_RESULTS",
+        "MAX_SEARCH",
+        "MAX_SERVERS",
         "MAX_SLICES",
         "MAX_TIMEOUT",
+        "POLICIES",
         "PROBING_SPELL",
+        "QUESTION_BYTES",
+        "RECORD_BYTES",
+        "RESOLUTION_DELAY",
+        "SITE_LOCAL",
         "SMALLEST_IPV6_MTU",
         "SMALLEST_MTU",
         "SNAP_LEN",
@@ -330,6 +369,7 @@ mod tests {
         let shifted = |suffix: &str, unit: &str| Some(format!("{} {unit}", value.strip_suffix(suffix)?));
         unit("Duration::from_micros(", "µs")
             .or_else(|| unit("Duration::from_millis(", "ms"))
+            .or_else(|| unit("Duration::from_secs(", "s"))
             .or_else(|| shifted(" << 10", "KiB"))
             .or_else(|| shifted(" << 20", "MiB"))
             .unwrap_or_else(|| value.to_owned())

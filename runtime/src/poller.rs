@@ -51,6 +51,12 @@ pub(crate) mod sealed {
         }
     }
 
+    impl HasSockets for Socket {
+        fn sockets(&self) -> SocketsOf<'_> {
+            SocketsOf::from(self)
+        }
+    }
+
     impl<'a> SocketsOf<'a> {
         pub(crate) fn all(&self) -> impl Iterator<Item = &'a Socket> + use<'a> {
             std::iter::once(self.first).chain(self.others)

@@ -77,6 +77,13 @@ impl Timeout {
     }
 }
 
+/// How far a connection is that was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connecting {
+    Done,
+    UnderWay,
+}
+
 pub(crate) fn domain_of(addr: SocketAddr) -> Domain {
     match addr {
         SocketAddr::V4(_) => Domain::V4,
@@ -248,22 +255,14 @@ impl Socket {
 
     /// Opens a connection and waits until it is open, at most `timeout`.
     pub(crate) fn connect_stream(&self, addr: SocketAddr, timeout: Option<Duration>) -> io::Result<()> {
-        let started = self
-            .engine()
-            .call(|core, now, _| core.owner_of(self.descriptor)?.connect(now, self.descriptor, addr))?;
-        match started {
-            Ok(()) => return Ok(()),
-            Err(portolan::Error::InProgress) => {}
-            Err(error) => return self.explained(any_of(addr), Err(to_io_error(error))),
+        if self.begin_connect(addr)? == Connecting::Done {
+            return Ok(());
         }
         let wait_limit = timeout.map_or(WaitLimit::Forever, WaitLimit::For);
+        let d = self.descriptor;
         self.engine()
             .call_blocking(self.id, Direction::Write, wait_limit, |core, _| {
-                let readiness = core.owner_of(self.descriptor)?.readiness(self.descriptor)?;
-                if !(readiness.writable || readiness.error || readiness.hung_up) {
-                    return Err(portolan::Error::WouldBlock);
-                }
-                core.owner_of(self.descriptor)?.take_error(self.descriptor)?.map_or(Ok(()), Err)
+                connect_result(&mut core.owner_of(d)?, d)
             })
             .map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => {
@@ -271,6 +270,23 @@ impl Socket {
                 }
                 _ => error,
             })
+    }
+
+    /// Begins to open a connection.
+    pub(crate) fn begin_connect(&self, addr: SocketAddr) -> io::Result<Connecting> {
+        let started = self
+            .engine()
+            .call(|core, now, _| core.owner_of(self.descriptor)?.connect(now, self.descriptor, addr))?;
+        match started {
+            Ok(()) => Ok(Connecting::Done),
+            Err(portolan::Error::InProgress) => Ok(Connecting::UnderWay),
+            Err(error) => self.explained(any_of(addr), Err(to_io_error(error))),
+        }
+    }
+
+    /// The result of opening a connection. `WouldBlock` while there is none.
+    pub(crate) fn connect_result(&self) -> io::Result<()> {
+        self.call(|owner, _, d| connect_result(owner, d))
     }
 
     pub(crate) fn shutdown(&self, how: std::net::Shutdown) -> io::Result<()> {
@@ -428,6 +444,14 @@ pub(crate) fn ttl_option(ttl: u32) -> io::Result<SocketOption> {
         Ok(ttl @ 1..) => Ok(SocketOption::Ttl(ttl)),
         _ => Err(refused(format!("a TTL of {ttl}: give 1 to 255"))),
     }
+}
+
+fn connect_result(owner: &mut Owner<'_>, d: Descriptor) -> portolan::Result<()> {
+    let readiness = owner.readiness(d)?;
+    if !(readiness.writable || readiness.error || readiness.hung_up) {
+        return Err(portolan::Error::WouldBlock);
+    }
+    owner.take_error(d)?.map_or(Ok(()), Err)
 }
 
 /// Registers a new socket in the table of waiters.

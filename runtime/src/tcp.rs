@@ -1,5 +1,7 @@
 //! TCP sockets, modelled on `std::net`.
 
+mod connect;
+
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::iter::FusedIterator;
 use std::net::{Shutdown, SocketAddr};
@@ -7,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{RecvFlags, SendFlags, SocketKind, SocketOption, SocketOptions, TcpInfo};
+use portolan::{RecvFlags, SendFlags, SocketOption, SocketOptions, TcpInfo};
 
+use crate::addrs::ToAddrs;
 use crate::handle::Handle;
 use crate::listening::Listening;
 use crate::plan::refused;
 use crate::policy::BACKLOG;
 use crate::poller::sealed::{HasSockets, SocketsOf};
-use crate::socket::{Socket, domain_of, ttl_option};
+use crate::socket::{Socket, ttl_option};
 
 /// A socket that accepts connections, modelled on `std::net::TcpListener`.
 ///
@@ -190,15 +193,35 @@ impl TcpStream {
         TcpStream { socket: Arc::new(socket) }
     }
 
-    /// Opens a connection. Waits until it is open, for as long as the stack tries (two minutes).
-    pub fn connect(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpStream> {
+    /// Opens a connection to an address or a name ([`ToAddrs`]). Waits until it is open, for as long
+    /// as the stack tries (two minutes).
+    ///
+    /// A name is looked up with the runtime's resolver. If it has several addresses, or several are
+    /// given, they are tried as RFC 8305 says (Happy Eyeballs): IPv6 and IPv4 in turn, the next one
+    /// a quarter of a second after the one before or when that has failed. The first connection
+    /// that opens is returned, and the other attempts are given up. An error then names every
+    /// attempt, and has the kind of the last one.
+    ///
+    /// ```no_run
+    /// # fn connect(runtime: &portolan_runtime::Runtime) -> std::io::Result<()> {
+    /// use portolan_runtime::TcpStream;
+    ///
+    /// TcpStream::connect(runtime, ([10, 0, 0, 1], 80))?;
+    /// TcpStream::connect(runtime, "[fd00::1]:80")?;
+    /// TcpStream::connect(runtime, "example.com:80")?;
+    /// TcpStream::connect(runtime, ("example.com", 80))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect(handle: &impl AsRef<Handle>, addr: impl ToAddrs) -> io::Result<TcpStream> {
         TcpStream::connect_with(handle, addr, None, &[])
     }
 
-    /// Like [`connect`](TcpStream::connect), but fails with `TimedOut` after `timeout`.
+    /// Like [`connect`](TcpStream::connect), but fails with `TimedOut` after `timeout`. Looking up a
+    /// name takes as long as the resolver's settings say beside that.
     pub fn connect_timeout(
         handle: &impl AsRef<Handle>,
-        addr: impl Into<SocketAddr>,
+        addr: impl ToAddrs,
         timeout: Duration,
     ) -> io::Result<TcpStream> {
         if timeout.is_zero() {
@@ -213,14 +236,11 @@ impl TcpStream {
     /// TCP_MAXSEG or SO_RCVBUF.
     pub fn connect_with(
         handle: &impl AsRef<Handle>,
-        addr: impl Into<SocketAddr>,
+        addr: impl ToAddrs,
         timeout: Option<Duration>,
         options: &[SocketOption],
     ) -> io::Result<TcpStream> {
-        let (handle, addr) = (handle.as_ref(), addr.into());
-        let socket = Socket::new(handle, handle.stacks.any(), domain_of(addr), SocketKind::Stream, options)?;
-        socket.connect_stream(addr, timeout)?;
-        Ok(TcpStream { socket: Arc::new(socket) })
+        connect::connect(handle.as_ref(), &addr, timeout, options).map(TcpStream::of)
     }
 
     /// Returns the address of the peer.

@@ -66,6 +66,11 @@ pub struct Sockets;
 #[doc = include_str!("../../docs/interception.md")]
 pub struct Interception;
 
+/// The code in `docs/names.md` is compiled and run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/names.md")]
+pub struct Names;
+
 /// The code in the README is compiled and run as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -14,6 +14,8 @@ use portolan::{OwnerId, SocketInfo, SocketState, SocketWalk, Stack, Stats, TcpSt
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{Handovers, InboxSet};
 use crate::engine::locks::Engine;
+#[cfg(feature = "resolver")]
+use crate::names::{Shared, config::ResolverConfig};
 use crate::policy::WALK_STEPS;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -30,6 +32,9 @@ pub(crate) struct Stacks {
     turn: AtomicUsize,
     /// The owners beside the first one, each with its id on every stack.
     owners: Mutex<Vec<Arc<[OwnerId]>>>,
+    /// The resolver's settings and cache.
+    #[cfg(feature = "resolver")]
+    pub(crate) names: Arc<Mutex<Shared>>,
 }
 
 impl Stacks {
@@ -46,6 +51,8 @@ impl Stacks {
             inbox_sets,
             turn: AtomicUsize::new(0),
             owners: Mutex::new(Vec::new()),
+            #[cfg(feature = "resolver")]
+            names: Arc::new(Mutex::new(Shared::new(ResolverConfig::default()))),
         })
     }
 
