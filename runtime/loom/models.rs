@@ -1,8 +1,9 @@
 //! Models of parts of the engine under loom: three threads, every schedule with at most three
 //! preemptions, and every value that an atomic may have.
 
-use std::os::fd::BorrowedFd;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Duration;
 use std::{io, net::SocketAddr};
 
@@ -16,8 +17,9 @@ use super::thread;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::clock::Clock;
-use crate::device::{Device, Sent};
+use crate::device::{Device, Outgoing, Readiness, Received};
 use crate::engine::bell::Bell;
+use crate::engine::device_signal::DeviceSignal;
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{InboxDevice, InboxSet};
 use crate::engine::locks::Engine;
@@ -25,7 +27,6 @@ use crate::engine::stacks::Stacks;
 use crate::engine::wait::WaitLimit;
 use crate::engine::waiters::Direction;
 use crate::handle::Handle;
-use crate::platform::signal::Signal;
 use crate::poller::Poller;
 use crate::udp::UdpSocket;
 
@@ -42,10 +43,7 @@ fn check(model: impl Fn() + Send + Sync + 'static) {
 
 /// A device that stores the frames that it is sent. It is called by the thread that holds `io`, so
 /// it needs no lock of loom's.
-struct Sink {
-    sent: Arc<Mutex<Vec<Frame>>>,
-    never: Signal,
-}
+struct Sink(Arc<Mutex<Vec<Frame>>>);
 
 impl Device for Sink {
     fn name(&self) -> &str {
@@ -60,17 +58,19 @@ impl Device for Sink {
         1500
     }
 
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        self.sent.lock().unwrap().push(transmit.to_frame());
-        Ok(Sent::Taken)
+    fn readiness(&mut self, _: &Waker) -> Readiness<'_> {
+        Readiness::waker()
     }
 
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        Ok(None)
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        while let Some(transmit) = outgoing.pop() {
+            self.0.lock().unwrap().push(transmit.to_frame());
+        }
+        Ok(())
     }
 
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.never.as_fd()
+    fn receive(&mut self, _: &mut Received<'_>) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -82,8 +82,7 @@ fn host() -> (Engine, Arc<Mutex<Vec<Frame>>>) {
     let interface = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
     let iface = stack.add_interface(Clock::now(), interface).unwrap();
     let sent = Arc::new(Mutex::new(Vec::new()));
-    let sink = Sink { sent: sent.clone(), never: Signal::new().unwrap() };
-    let devices: Vec<(InterfaceId, Box<dyn Device>)> = vec![(iface, Box::new(sink))];
+    let devices: Vec<(InterfaceId, Box<dyn Device>)> = vec![(iface, Box::new(Sink(sent.clone())))];
     (Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap(), sent)
 }
 
@@ -266,24 +265,24 @@ pub fn an_inbox_tells_of_every_frame() {
     let packet =
         [0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 127, 0, 0, 1, 127, 0, 0, 1, 0, 7, 0, 8, 0, 9, 0, 0, b'x'];
     check(move || {
-        let inboxes = Arc::new(InboxSet::new(Steering::new(2, [3; 16])).unwrap());
+        let inboxes = Arc::new(InboxSet::new(Steering::new(2, [3; 16])));
         let sender = || {
             let mut device = InboxDevice::loopback(1, inboxes.clone());
             let transmit = Transmit::from_frame(InterfaceId::LOOPBACK, Frame::new(packet.to_vec()));
-            Box::new(move || assert_eq!(device.send(&transmit).unwrap(), Sent::Taken))
+            let mut queue = VecDeque::from([transmit]);
+            Box::new(move || device.transmit(&mut Outgoing::new(&mut queue)).unwrap())
                 as Box<dyn FnOnce() + Send>
         };
         let mut inbox = InboxDevice::loopback(0, inboxes.clone());
+        let signal = DeviceSignal::new().unwrap();
+        inbox.readiness(&Waker::from(signal.clone()));
         let receiver = Box::new(move || {
-            let mut left = 2;
-            while left > 0 {
-                match inbox.recv().unwrap() {
-                    Some(_) => left -= 1,
-                    None => {
-                        let fd = PollFd::from_borrowed_fd(inbox.receive_fd(), PollFlags::IN);
-                        super::poll(&mut [fd], None).unwrap();
-                    }
-                }
+            let mut frames = Vec::new();
+            while frames.len() < 2 {
+                let fd = PollFd::from_borrowed_fd(signal.as_fd(), PollFlags::IN);
+                super::poll(&mut [fd], None).unwrap();
+                signal.clear(true);
+                inbox.receive(&mut Received::new(&mut frames, 2)).unwrap();
             }
         });
         at_once(vec![receiver, sender(), sender()]);

@@ -206,9 +206,9 @@ impl Builder {
         config.check().map_err(|error| {
             refused(format!("the limits are divided among {count} queues with a stack each: {error}"))
         })?;
-        let inbox_set = |_: &PlannedInterface| InboxSet::new(steering.clone()).map(Arc::new);
-        let mut inbox_sets = self.interfaces.iter().map(inbox_set).collect::<io::Result<Vec<_>>>()?;
-        let loopback = Arc::new(InboxSet::new(steering.clone())?);
+        let inbox_set = || Arc::new(InboxSet::new(steering.clone()));
+        let mut inbox_sets: Vec<_> = self.interfaces.iter().map(|_| inbox_set()).collect();
+        let loopback = inbox_set();
         let mut interfaces: Vec<_> = self
             .interfaces
             .into_iter()

@@ -47,14 +47,14 @@
 //! | [`MAX_PIECES_ASKED`] | 2 | how long a pool looks for a free piece | not measured |
 //! | [`INBOX_FRAMES`] | 4096 | frames that wait for another stack | not measured |
 //! | [`INBOX_BYTES`] | 16 MiB | bytes that wait for another stack | not measured |
-//! | [`MAX_PASSED_ON`] | 64 | frames passed on by one `recv` | not measured |
+//! | [`MAX_PASSED_ON`] | 64 | frames passed on by one call | not measured |
 //! | [`HOST_EVENTS`] | 256 | events of the host that one wait of a poller takes | not measured |
 //! | [`PORT_DRAWS`] | 32 | attempts at a port that is free on all stacks | not measured |
 //! | [`WALK_STEPS`] | 256 | how long a walk over sockets keeps the stack locked at once | 42 µs; no other value |
 //! | [`MAX_CACHED_ANSWERS`] | 1024 | answers that a resolver remembers | not measured |
 //! | [`MAX_CACHED_FOR`] | 86400 s | how long addresses of a name are remembered | not measured |
 //! | [`MAX_NEGATIVE_CACHED_FOR`] | 3600 s | how long a name counts as missing | RFC 2308 §5 |
-//! | [`RECEIVE_BURST`] | 64 | frames impaired by one `recv` | not measured |
+//! | [`RECEIVE_BURST`] | 64 | frames that one call impairs | not measured |
 //! | [`HELD_DELAY`] | 5 ms | how long an impaired frame waits to be overtaken | not measured |
 //! | [`PCAP_FLUSH_DELAY`] | 500 ms | when a recording is written out | not measured |
 
@@ -237,7 +237,7 @@ pub(crate) const INBOX_FRAMES: usize = 4096;
 /// The most bytes that wait for another stack.
 pub(crate) const INBOX_BYTES: usize = 16 << 20;
 
-/// Frames for other stacks that one call of `recv` passes on at most.
+/// Frames for other stacks that one call passes on at most.
 pub(crate) const MAX_PASSED_ON: usize = 64;
 
 /// The most events of the host's descriptors that one wait of a poller takes. Memory for so many is
@@ -271,7 +271,7 @@ pub(crate) const MAX_NEGATIVE_CACHED_FOR: Duration = Duration::from_secs(3600);
 
 // Devices.
 
-/// Frames that one call of `recv` of the fault injector takes from the device in it.
+/// Frames that one call of the fault injector takes from the device in it.
 pub(crate) const RECEIVE_BURST: usize = 64;
 
 /// How long a frame that the fault injector reorders waits to be overtaken.

@@ -5,37 +5,41 @@ mod common;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use common::hooked::{Hook, Hooked};
 use common::{addr, addresses, config, pattern, start, within_time};
-use portolan::{DropReason, Frame, Medium, Transmit};
-use portolan_runtime::device::{Device, Interest, MemoryDevice, MemoryPair, Room, memory_pair};
-use portolan_runtime::{Builder, EchoSocket, Runtime, Sent, TcpListener, TcpStream, UdpSocket};
+use portolan::{DropReason, Frame, Medium};
+use portolan_runtime::device::{
+    Device, MemoryDevice, MemoryPair, Outgoing, Readiness, Received, memory_pair,
+};
+use portolan_runtime::{Builder, EchoSocket, Runtime, TcpListener, TcpStream, UdpSocket};
 
 /// One of several queues of a device: the first reader gets the next frame.
 struct Queue {
     device: Arc<Mutex<MemoryDevice>>,
     medium: Medium,
     mtu: usize,
-    receive: OwnedFd,
-    room: (OwnedFd, Interest),
+    readers: Arc<Readers>,
+}
+
+/// The stacks that read the queues. All are woken for each frame.
+#[derive(Default)]
+struct Readers(Mutex<Vec<Waker>>);
+
+impl Wake for Readers {
+    fn wake(self: Arc<Self>) {
+        self.0.lock().unwrap().iter().for_each(Waker::wake_by_ref);
+    }
 }
 
 fn queues(device: MemoryDevice, count: usize) -> Vec<Queue> {
-    let shared = Arc::new(Mutex::new(device));
-    let queue = |_| {
-        let device = shared.lock().unwrap();
-        let (medium, mtu) = (device.medium(), device.mtu());
-        let receive = device.receive_fd().try_clone_to_owned().unwrap();
-        let room = device.room();
-        let room = (room.fd.try_clone_to_owned().unwrap(), room.interest);
-        Queue { device: shared.clone(), medium, mtu, receive, room }
-    };
-    (0..count).map(queue).collect()
+    let (medium, mtu) = (device.medium(), device.mtu());
+    let (device, readers) = (Arc::new(Mutex::new(device)), Arc::new(Readers::default()));
+    (0..count).map(|_| Queue { device: device.clone(), medium, mtu, readers: readers.clone() }).collect()
 }
 
 impl Device for Queue {
@@ -48,17 +52,16 @@ impl Device for Queue {
     fn mtu(&self) -> usize {
         self.mtu
     }
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        self.device.lock().unwrap().send(transmit)
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        self.readers.0.lock().unwrap().push(waker.clone());
+        self.device.lock().unwrap().readiness(&Waker::from(self.readers.clone()));
+        Readiness::waker()
     }
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        self.device.lock().unwrap().recv()
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        self.device.lock().unwrap().transmit(outgoing)
     }
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.receive.as_fd()
-    }
-    fn room(&self) -> Room<'_> {
-        Room::new(self.room.0.as_fd(), self.room.1)
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+        self.device.lock().unwrap().receive(received)
     }
 }
 

@@ -1,10 +1,11 @@
 //! [`Tap`]: a TAP device that a runtime can drive.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::Waker;
 
 use portolan::{Cidr, Frame, MacAddr, Medium, Offloads, Transmit};
-use portolan_runtime::device::{Device, ReceiveBuffer, Sent, write_vectored};
+use portolan_runtime::device::{Device, Outgoing, Readiness, ReceiveBuffer, Received, Sent, write_vectored};
 
 use crate::Error;
 use crate::limits::{MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU};
@@ -262,26 +263,8 @@ impl Tap {
             format!("{}: the interface was removed from outside; start again to make a new one", self.name),
         )
     }
-}
 
-impl Device for Tap {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn medium(&self) -> Medium {
-        Medium::Ethernet(self.mac)
-    }
-
-    fn mtu(&self) -> usize {
-        self.mtu
-    }
-
-    fn offloads(&self) -> Offloads {
-        Tap::offloads(self)
-    }
-
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
+    fn send(&self, transmit: &Transmit) -> io::Result<Sent> {
         let written = match self.offloads {
             Some(_) => write_vectored(&self.fd, &vnet::header_for(transmit), transmit),
             None => write_vectored(&self.fd, &[], transmit),
@@ -312,9 +295,35 @@ impl Device for Tap {
             }
         }
     }
+}
 
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+impl Device for Tap {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn medium(&self) -> Medium {
+        Medium::Ethernet(self.mac)
+    }
+
+    fn mtu(&self) -> usize {
+        self.mtu
+    }
+
+    fn offloads(&self) -> Offloads {
+        Tap::offloads(self)
+    }
+
+    fn readiness(&mut self, _: &Waker) -> Readiness<'_> {
+        Readiness::fd(self.fd.as_fd())
+    }
+
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        outgoing.send_each(|transmit| self.send(transmit))
+    }
+
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+        received.fill_with(|| self.recv())
     }
 }
 

@@ -5,7 +5,7 @@ mod hooked;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hooked::{Hook, Hooked};
@@ -197,13 +197,17 @@ fn closing_wakes_who_waits() {
 /// A device fails before it is called this many times.
 const MOST_CALLS: u64 = 12;
 
-/// Lets the device fail after a number of calls.
+/// Lets the device fail after a number of calls, once the runtime has started.
 struct Breaking {
+    has_started: Arc<AtomicBool>,
     calls_left: u64,
 }
 
 impl Breaking {
     fn on_call(&mut self) -> io::Result<()> {
+        if !self.has_started.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let left = self.calls_left.checked_sub(1);
         self.calls_left = left.ok_or_else(|| io::Error::other("broken"))?;
         Ok(())
@@ -223,12 +227,18 @@ impl Hook for Breaking {
 fn everybody_learns_that_the_device_broke() {
     check(SCHEDULES, || {
         let (near, far) = wire();
-        let server = host(1, Hooked { device: near, hook: Breaking { calls_left: random() % MOST_CALLS } });
+        let has_started = Arc::new(AtomicBool::new(false));
+        let hook = Breaking { has_started: has_started.clone(), calls_left: random() % MOST_CALLS };
+        let server = host(1, Hooked { device: near, hook });
+        has_started.store(true, Ordering::Relaxed);
         let client = host(2, far);
         let peer = UdpSocket::bind(&client, ([10, 0, 0, 2], 7)).unwrap();
+        let handle = server.handle().clone();
         let peer = thread::spawn(move || {
-            for _ in 0..MOST_CALLS {
+            // The device may take several frames in one call.
+            while handle.is_running() {
                 peer.send_to(b"word", ([10, 0, 0, 1], 1)).unwrap();
+                sleep(Duration::from_millis(1));
             }
         });
         let callers = [1, 2].map(|port| {

@@ -1,13 +1,14 @@
 //! [`Impair`]: a fault injector around a device.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::task::Waker;
 
 use portolan::{Frame, Instant, Medium, Offloads, Transmit};
 
-use super::{Device, ImpairCounts, ImpairQueue, Impairment, Room, Sent};
+use super::{Device, ImpairCounts, ImpairQueue, Impairment, Outgoing, Readiness, Received};
 use crate::clock::Clock;
-use crate::platform::poll::BorrowedFd;
 use crate::policy::RECEIVE_BURST;
 use crate::sync::Mutex;
 
@@ -18,8 +19,8 @@ pub struct Impair<D> {
     device: D,
     outgoing: ImpairQueue<Transmit>,
     incoming: ImpairQueue<Frame>,
-    /// A frame that is due, but for which the device had no room.
-    kept: Option<Transmit>,
+    /// Frames that are due, but for which the device had no room.
+    kept: VecDeque<Transmit>,
     counters: ImpairCounters,
 }
 
@@ -55,7 +56,7 @@ impl<D: Device> Impair<D> {
             device,
             outgoing: ImpairQueue::new(impairment, 0, now),
             incoming: ImpairQueue::new(impairment, 1, now),
-            kept: None,
+            kept: VecDeque::new(),
             counters: ImpairCounters::default(),
         }
     }
@@ -68,11 +69,15 @@ impl<D: Device> Impair<D> {
     /// Sends the frames that are due, as long as the device has room.
     fn send_due(&mut self) -> io::Result<()> {
         let now = Clock::now();
-        while let Some(transmit) = self.kept.take().or_else(|| self.outgoing.pop(now)) {
-            if self.device.send(&transmit)? == Sent::Full {
-                self.kept = Some(transmit);
+        loop {
+            if !self.kept.is_empty() {
+                self.device.transmit(&mut Outgoing::new(&mut self.kept))?;
+            }
+            if !self.kept.is_empty() {
                 break;
             }
+            let Some(transmit) = self.outgoing.pop(now) else { break };
+            self.kept.push_back(transmit);
         }
         self.publish_counts();
         Ok(())
@@ -102,54 +107,59 @@ impl<D: Device> Device for Impair<D> {
         if self.outgoing.damages() { Offloads::NONE } else { self.device.offloads() }
     }
 
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        if self.kept.is_some() {
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        self.device.readiness(waker)
+    }
+
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        if !self.kept.is_empty() {
             self.send_due()?;
-            if self.kept.is_some() {
-                // The device is full. A full device is not a fault of the network.
-                return Ok(Sent::Full);
-            }
         }
-        self.outgoing.push(Clock::now(), transmit.clone());
-        self.send_due()?;
-        Ok(Sent::Taken)
+        // A full device is not a fault of the network, so the frames wait before it.
+        while self.kept.is_empty()
+            && let Some(transmit) = outgoing.pop()
+        {
+            self.outgoing.push(Clock::now(), transmit);
+            self.send_due()?;
+        }
+        Ok(())
     }
 
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
         let now = Clock::now();
-        // A flood of frames that are all lost must not keep the leader here. The descriptor stays
-        // readable, so the rest is read in the next turn.
-        for _ in 0..RECEIVE_BURST {
-            if let Some(frame) = self.incoming.pop(now) {
-                self.publish_counts();
-                return Ok(Some(frame));
+        let mut handled = 0;
+        loop {
+            while received.has_room()
+                && let Some(frame) = self.incoming.pop(now)
+            {
+                received.push(frame);
             }
-            match self.device.recv()? {
-                Some(frame) => self.incoming.push(now, frame),
-                None => break,
+            // A flood of frames that are all lost must not keep the leader here.
+            if !received.has_room() || handled >= RECEIVE_BURST {
+                break;
+            }
+            let before = received.len();
+            self.device.receive(received)?;
+            if received.len() == before {
+                break;
+            }
+            for frame in received.drain(before) {
+                self.incoming.push(now, frame);
+                handled += 1;
             }
         }
-        let frame = self.incoming.pop(now);
         self.publish_counts();
-        Ok(frame)
-    }
-
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.device.receive_fd()
-    }
-
-    fn room(&self) -> Room<'_> {
-        self.device.room()
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Instant> {
-        // The kept frame waits for room and not for a time, and later frames wait behind it.
-        let outgoing = if self.kept.is_some() { None } else { self.outgoing.next_at() };
+        // A kept frame waits for room and not for a time, and later frames wait behind it.
+        let outgoing = if self.kept.is_empty() { self.outgoing.next_at() } else { None };
         [self.device.deadline(), outgoing, self.incoming.next_at()].into_iter().flatten().min()
     }
 
     fn wants_room(&self) -> bool {
-        self.kept.is_some() || self.device.wants_room()
+        !self.kept.is_empty() || self.device.wants_room()
     }
 
     fn service(&mut self) -> io::Result<()> {
@@ -161,7 +171,8 @@ impl<D: Device> Device for Impair<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::MemoryPair;
+    use crate::device::single::{receive, send};
+    use crate::device::{MemoryPair, Sent};
     use portolan::InterfaceId;
     use std::time::Duration;
 
@@ -175,16 +186,16 @@ mod tests {
         let mut a = Impair::new("delay=20ms".parse().unwrap(), a);
         let counters = a.counters();
         let start = Clock::now();
-        assert_eq!(a.send(&transmit(1)).unwrap(), Sent::Taken);
-        assert_eq!(b.send(&transmit(2)).unwrap(), Sent::Taken);
-        assert!(b.recv().unwrap().is_none());
-        assert!(a.recv().unwrap().is_none());
+        assert_eq!(send(&mut a, &transmit(1)), Sent::Taken);
+        assert_eq!(send(&mut b, &transmit(2)), Sent::Taken);
+        assert!(receive(&mut b).is_none());
+        assert!(receive(&mut a).is_none());
         let deadline = a.deadline().unwrap();
         assert!(deadline - start >= Duration::from_millis(20));
         std::thread::sleep(Clock::until(deadline) + Duration::from_millis(5));
         a.service().unwrap();
-        assert_eq!(b.recv().unwrap().unwrap().bytes[0], 1);
-        assert_eq!(a.recv().unwrap().unwrap().bytes[0], 2);
+        assert_eq!(receive(&mut b).unwrap().bytes[0], 1);
+        assert_eq!(receive(&mut a).unwrap().bytes[0], 2);
         assert_eq!(a.deadline(), None);
         assert_eq!(counters.outgoing().delivered, 1);
         assert_eq!(counters.incoming().delivered, 1);
@@ -195,19 +206,19 @@ mod tests {
         let (a, mut b) = MemoryPair::new().capacity(2).build().unwrap();
         let mut a = Impair::new(Impairment::default(), a);
         for byte in 0..3 {
-            assert_eq!(a.send(&transmit(byte)).unwrap(), Sent::Taken);
+            assert_eq!(send(&mut a, &transmit(byte)), Sent::Taken);
         }
         assert!(a.wants_room());
-        assert_eq!(a.send(&transmit(3)).unwrap(), Sent::Full);
+        assert_eq!(send(&mut a, &transmit(3)), Sent::Full);
         let mut received = Vec::new();
-        while let Some(frame) = b.recv().unwrap() {
+        while let Some(frame) = receive(&mut b) {
             received.push(frame.bytes[0]);
             a.service().unwrap();
         }
         assert_eq!(received, [0, 1, 2]);
         assert!(!a.wants_room());
-        assert_eq!(a.send(&transmit(3)).unwrap(), Sent::Taken);
-        assert_eq!(b.recv().unwrap().unwrap().bytes[0], 3);
+        assert_eq!(send(&mut a, &transmit(3)), Sent::Taken);
+        assert_eq!(receive(&mut b).unwrap().bytes[0], 3);
     }
 
     #[test]
@@ -215,10 +226,10 @@ mod tests {
         let (a, mut b) = MemoryPair::new().capacity(1000).build().unwrap();
         let mut a = Impair::new("loss=100%".parse().unwrap(), a);
         for _ in 0..200 {
-            assert_eq!(b.send(&transmit(1)).unwrap(), Sent::Taken);
+            assert_eq!(send(&mut b, &transmit(1)), Sent::Taken);
         }
         for _ in 0..4 {
-            assert!(a.recv().unwrap().is_none());
+            assert!(receive(&mut a).is_none());
         }
         assert_eq!(a.counters().incoming().lost, 200);
     }

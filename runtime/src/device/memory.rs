@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::task::Waker;
 
-use portolan::{Frame, MacAddr, Medium, Offloads, Transmit};
+use portolan::{Frame, MacAddr, Medium, Offloads};
 
-use super::{Device, Interest, Room, Sent};
-use crate::platform::poll::BorrowedFd;
-use crate::platform::signal::Signal;
+use super::{Device, Outgoing, Readiness, Received};
 use crate::sync::{Mutex, MutexGuard};
 
 /// Makes two Ethernet devices with an MTU of 1,500, joined by a wire in memory. [`MemoryPair`]
@@ -63,9 +62,9 @@ impl MemoryPair {
         self
     }
 
-    /// Makes the two devices. Fails if no descriptors are left.
+    /// Makes the two devices.
     pub fn build(self) -> io::Result<(MemoryDevice, MemoryDevice)> {
-        let [a_to_b, b_to_a] = [Wire::new(self.capacity)?, Wire::new(self.capacity)?].map(Arc::new);
+        let [a_to_b, b_to_a] = [Wire::new(self.capacity), Wire::new(self.capacity)].map(Arc::new);
         let [medium_a, medium_b] = self.mediums;
         let end = |name: &str, medium, outgoing: &Arc<Wire>, incoming: &Arc<Wire>| MemoryDevice {
             name: name.to_owned(),
@@ -74,6 +73,7 @@ impl MemoryPair {
             offloads: self.offloads,
             outgoing: outgoing.clone(),
             incoming: incoming.clone(),
+            copies: Vec::new(),
         };
         Ok((end("memory-a", medium_a, &a_to_b, &b_to_a), end("memory-b", medium_b, &b_to_a, &a_to_b)))
     }
@@ -87,9 +87,8 @@ impl Default for MemoryPair {
 
 /// One end of a wire in memory.
 ///
-/// When the wire is full, [`send`](Device::send) returns [`Sent::Full`], as with the ring of a
-/// network card. When the other end was dropped, frames that are sent are lost, and none are
-/// received.
+/// A full wire takes no frames until it is half empty, as with the ring of a network card. When the
+/// other end was dropped, frames that are sent are lost, and none are received.
 #[derive(Debug)]
 pub struct MemoryDevice {
     name: String,
@@ -98,6 +97,8 @@ pub struct MemoryDevice {
     offloads: Offloads,
     outgoing: Arc<Wire>,
     incoming: Arc<Wire>,
+    /// Frames on their way to the wire; empty between two calls.
+    copies: Vec<Frame>,
 }
 
 impl Device for MemoryDevice {
@@ -117,26 +118,34 @@ impl Device for MemoryDevice {
         self.offloads
     }
 
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        // Only this end puts frames on the wire, so the room that is found here is still there
-        // after the copy, which is made with the lock released.
-        if !self.outgoing.has_room() {
-            return Ok(Sent::Full);
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        self.incoming.lock().receiver = waker.clone();
+        self.outgoing.lock().sender = waker.clone();
+        Readiness::waker()
+    }
+
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        while !outgoing.is_empty() {
+            // Only this end puts frames on the wire, so the room that is found here is still there
+            // after the copies, which are made with the lock released.
+            let room = self.outgoing.room();
+            if room == 0 {
+                break;
+            }
+            while self.copies.len() < room
+                && let Some(transmit) = outgoing.peek()
+            {
+                self.copies.push(transmit.to_frame());
+                outgoing.pop();
+            }
+            self.outgoing.append(&mut self.copies);
         }
-        self.outgoing.push(transmit.to_frame());
-        Ok(Sent::Taken)
+        Ok(())
     }
 
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        Ok(self.incoming.pop())
-    }
-
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.incoming.arrived.as_fd()
-    }
-
-    fn room(&self) -> Room<'_> {
-        Room::new(self.outgoing.emptied.as_fd(), Interest::Readable)
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+        self.incoming.take(received);
+        Ok(())
     }
 }
 
@@ -151,23 +160,29 @@ impl Drop for MemoryDevice {
 struct Wire {
     state: Mutex<WireState>,
     capacity: usize,
-    /// Raised while there are frames.
-    arrived: Signal,
-    /// Raised when a wire that was full has become half empty.
-    emptied: Signal,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct WireState {
     frames: VecDeque<Frame>,
-    arrived_raised: bool,
+    /// Woken when there are frames.
+    receiver: Waker,
+    /// Woken when a wire that was full has become half empty.
+    sender: Waker,
     sender_waits: bool,
     disconnected: bool,
 }
 
 impl Wire {
-    fn new(capacity: usize) -> io::Result<Self> {
-        Ok(Wire { state: Mutex::default(), capacity, arrived: Signal::new()?, emptied: Signal::new()? })
+    fn new(capacity: usize) -> Self {
+        let state = WireState {
+            frames: VecDeque::new(),
+            receiver: Waker::noop().clone(),
+            sender: Waker::noop().clone(),
+            sender_waits: false,
+            disconnected: false,
+        };
+        Wire { state: Mutex::new(state), capacity }
     }
 
     /// Locks the wire. Its state is consistent between any two statements, so a panic with the lock
@@ -176,116 +191,150 @@ impl Wire {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn has_room(&self) -> bool {
+    /// How many frames fit. If none do, the sender is woken when some do.
+    fn room(&self) -> usize {
         let mut state = self.lock();
-        if state.frames.len() < self.capacity {
-            return true;
-        }
-        if !state.sender_waits {
-            state.sender_waits = true;
-            self.emptied.clear();
-        }
-        false
+        let room = self.capacity - state.frames.len();
+        state.sender_waits |= room == 0;
+        room
     }
 
-    fn push(&self, frame: Frame) {
+    /// Puts these frames on the wire, for which there is room.
+    fn append(&self, frames: &mut Vec<Frame>) {
         let mut state = self.lock();
         if state.disconnected {
-            return;
+            drop(state);
+            return frames.clear();
         }
-        state.frames.push_back(frame);
-        if !state.arrived_raised {
-            state.arrived_raised = true;
-            self.arrived.raise();
-        }
+        state.frames.extend(frames.drain(..));
+        let receiver = state.receiver.clone();
+        drop(state);
+        receiver.wake();
     }
 
-    fn pop(&self) -> Option<Frame> {
+    /// Takes frames off the wire.
+    fn take(&self, received: &mut Received<'_>) {
         let mut state = self.lock();
-        let frame = state.frames.pop_front();
-        if frame.is_none() && state.arrived_raised {
-            state.arrived_raised = false;
-            self.arrived.clear();
+        while received.has_room()
+            && let Some(frame) = state.frames.pop_front()
+        {
+            received.push(frame);
         }
         if state.sender_waits && state.frames.len() <= self.capacity / 2 {
             state.sender_waits = false;
-            self.emptied.raise();
+            let sender = state.sender.clone();
+            drop(state);
+            sender.wake();
         }
-        frame
     }
 
     fn disconnect(&self) {
         let mut state = self.lock();
         state.disconnected = true;
         state.frames.clear();
-        self.emptied.raise();
+        let sender = state.sender.clone();
+        drop(state);
+        sender.wake();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use portolan::InterfaceId;
-    use std::time::Duration;
-
-    use crate::platform::poll::{PollFd, poll};
+    use crate::device::Sent;
+    use crate::device::single::{receive, send};
+    use portolan::{InterfaceId, Transmit};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     fn transmit(byte: u8) -> Transmit {
         Transmit::from_frame(InterfaceId::from_index(0), Frame::new(vec![byte; 60]))
     }
 
-    fn is_ready(fd: BorrowedFd<'_>, interest: Interest) -> bool {
-        poll(&mut [PollFd::from_borrowed_fd(fd, interest.poll_flags())], Some(Duration::ZERO)).unwrap() == 1
+    /// Counts how often a device woke.
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Wakes {
+        fn of(device: &mut MemoryDevice) -> Arc<Wakes> {
+            let wakes = Arc::new(Wakes::default());
+            assert!(device.readiness(&Waker::from(wakes.clone())).receive().is_none());
+            wakes
+        }
+
+        fn take(&self) -> usize {
+            self.0.swap(0, Ordering::SeqCst)
+        }
     }
 
     #[test]
-    fn frames_arrive_in_order_and_the_descriptor_tells() {
+    fn frames_arrive_in_order_and_the_receiver_is_woken() {
         let (mut a, mut b) = memory_pair().unwrap();
-        assert!(!is_ready(b.receive_fd(), Interest::Readable));
+        let (wakes_a, wakes_b) = (Wakes::of(&mut a), Wakes::of(&mut b));
         for byte in 0..3 {
-            assert_eq!(a.send(&transmit(byte)).unwrap(), Sent::Taken);
+            assert_eq!(send(&mut a, &transmit(byte)), Sent::Taken);
+            assert_eq!(wakes_b.take(), 1);
         }
-        assert!(is_ready(b.receive_fd(), Interest::Readable));
-        assert!(!is_ready(a.receive_fd(), Interest::Readable));
         for byte in 0..3 {
-            assert_eq!(b.recv().unwrap().unwrap().bytes[0], byte);
+            assert_eq!(receive(&mut b).unwrap().bytes[0], byte);
         }
-        assert!(b.recv().unwrap().is_none());
-        assert!(!is_ready(b.receive_fd(), Interest::Readable));
-        assert_eq!(b.send(&transmit(9)).unwrap(), Sent::Taken);
-        assert_eq!(a.recv().unwrap().unwrap().bytes[0], 9);
+        assert!(receive(&mut b).is_none());
+        assert_eq!(send(&mut b, &transmit(9)), Sent::Taken);
+        assert_eq!(receive(&mut a).unwrap().bytes[0], 9);
+        assert_eq!((wakes_a.take(), wakes_b.take()), (1, 0));
     }
 
     #[test]
-    fn a_full_wire_says_so_until_it_is_half_empty() {
+    fn a_burst_is_one_call_and_one_wake_up() {
+        let (mut a, mut b) = MemoryPair::new().capacity(100).build().unwrap();
+        let wakes = Wakes::of(&mut b);
+        let mut queue: VecDeque<Transmit> = (0..120).map(transmit).collect();
+        a.transmit(&mut Outgoing::new(&mut queue)).unwrap();
+        assert_eq!((queue.len(), wakes.take()), (20, 1));
+        let mut frames = Vec::new();
+        b.receive(&mut Received::new(&mut frames, 64)).unwrap();
+        b.receive(&mut Received::new(&mut frames, 64)).unwrap();
+        assert!(frames.iter().map(|frame| frame.bytes[0]).eq(0..100));
+    }
+
+    #[test]
+    fn the_sender_of_a_full_wire_is_woken_when_that_is_half_empty() {
         let (mut a, mut b) = MemoryPair::new().capacity(4).build().unwrap();
+        let wakes = Wakes::of(&mut a);
         for _ in 0..4 {
-            assert_eq!(a.send(&transmit(1)).unwrap(), Sent::Taken);
+            assert_eq!(send(&mut a, &transmit(1)), Sent::Taken);
         }
-        assert_eq!(a.send(&transmit(2)).unwrap(), Sent::Full);
-        assert!(!is_ready(a.room().fd, a.room().interest));
-        b.recv().unwrap().unwrap();
-        assert!(!is_ready(a.room().fd, a.room().interest));
-        b.recv().unwrap().unwrap();
-        assert!(is_ready(a.room().fd, a.room().interest));
-        assert_eq!(a.send(&transmit(2)).unwrap(), Sent::Taken);
-        assert_eq!(a.send(&transmit(3)).unwrap(), Sent::Taken);
-        assert_eq!(a.send(&transmit(4)).unwrap(), Sent::Full);
-        assert!(!is_ready(a.room().fd, a.room().interest));
+        assert_eq!(send(&mut a, &transmit(2)), Sent::Full);
+        receive(&mut b).unwrap();
+        assert_eq!(wakes.take(), 0);
+        receive(&mut b).unwrap();
+        assert_eq!(wakes.take(), 1);
+        assert_eq!(send(&mut a, &transmit(2)), Sent::Taken);
+        assert_eq!(send(&mut a, &transmit(3)), Sent::Taken);
+        assert_eq!(send(&mut a, &transmit(4)), Sent::Full);
+        assert_eq!(wakes.take(), 0);
     }
 
     #[test]
     fn without_its_other_end_a_wire_loses_everything_and_blocks_nobody() {
         let (mut a, mut b) = MemoryPair::new().capacity(1).build().unwrap();
-        assert_eq!(a.send(&transmit(1)).unwrap(), Sent::Taken);
-        assert_eq!(a.send(&transmit(1)).unwrap(), Sent::Full);
-        assert_eq!(b.send(&transmit(7)).unwrap(), Sent::Taken);
+        let wakes = Wakes::of(&mut a);
+        assert_eq!(send(&mut a, &transmit(1)), Sent::Taken);
+        assert_eq!(send(&mut a, &transmit(1)), Sent::Full);
+        assert_eq!(send(&mut b, &transmit(7)), Sent::Taken);
+        wakes.take();
         drop(b);
-        assert!(is_ready(a.room().fd, a.room().interest));
+        assert_eq!(wakes.take(), 1);
         for _ in 0..10 {
-            assert_eq!(a.send(&transmit(1)).unwrap(), Sent::Taken);
+            assert_eq!(send(&mut a, &transmit(1)), Sent::Taken);
         }
-        assert_eq!(a.recv().unwrap().unwrap().bytes[0], 7);
-        assert!(a.recv().unwrap().is_none());
+        assert_eq!(receive(&mut a).unwrap().bytes[0], 7);
+        assert!(receive(&mut a).is_none());
     }
 }

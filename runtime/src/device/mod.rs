@@ -7,20 +7,29 @@
 mod impair;
 mod impairment;
 mod memory;
+mod outgoing;
 mod pcap;
+mod readiness;
 mod receive_buffer;
+mod received;
 
 pub use impair::{Impair, ImpairCounters};
 pub use impairment::{ImpairCounts, ImpairQueue, Impairable, Impairment, Outage, ParseImpairmentError};
 pub use memory::{MemoryDevice, MemoryPair, memory_pair};
+pub use outgoing::{Outgoing, Sent, Written};
 pub use pcap::PcapWriter;
+pub use readiness::{Interest, Readiness};
 pub use receive_buffer::ReceiveBuffer;
+pub use received::Received;
 
 use std::io;
 #[cfg(unix)]
 use std::io::IoSlice;
+use std::task::Waker;
 
-use portolan::{Frame, Instant, Medium, Offloads, Transmit};
+#[cfg(unix)]
+use portolan::Transmit;
+use portolan::{Instant, Medium, Offloads};
 #[cfg(unix)]
 use smallvec::SmallVec;
 
@@ -28,37 +37,70 @@ use smallvec::SmallVec;
 use crate::platform::gather;
 #[cfg(unix)]
 use crate::platform::poll::AsFd;
-use crate::platform::poll::{BorrowedFd, PollFlags};
-
-/// What [`Device::send`] did with a frame.
-// Exhaustive: a device has taken a frame or has not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a frame that the device had no room for must be offered again"]
-pub enum Sent {
-    /// The device took the frame. That says nothing about whether the frame arrives.
-    Taken,
-    /// The device has no room now. The caller keeps the frame and offers it again, before any later
-    /// one, when the device has room ([`Device::room`]).
-    Full,
-}
 
 /// An object that sends and receives frames: a TAP device, one end of a pair in memory, or a
 /// wrapper around another device.
 ///
 /// # How a runtime drives it
 ///
-/// No call blocks. The runtime sleeps until [`receive_fd`](Device::receive_fd) is readable, until
-/// [`room`](Device::room) is ready (only while a frame waits for room, or
+/// No call blocks. When a runtime takes the device, it calls [`readiness`](Device::readiness) once,
+/// to learn what to wait for: a descriptor, or a call of the waker. It sleeps until the device may
+/// have frames, until it has room (only while frames wait for room, or
 /// [`wants_room`](Device::wants_room) is true), or until [`deadline`](Device::deadline). Then it
-/// calls [`service`](Device::service), calls [`recv`](Device::recv) until there are no more frames,
-/// and offers refused frames again.
-///
-/// The runtime duplicates both descriptors once, when it starts, so a device must keep the same
-/// descriptors all its life.
+/// calls [`service`](Device::service), offers the frames that wait, and calls
+/// [`receive`](Device::receive).
 ///
 /// An error of any call ends the runtime, and all calls of its sockets then return that error. A
 /// problem with a single frame (it is too long, or the host's side of the link is down) is not an
-/// error: the device drops the frame, logs that, and returns [`Sent::Taken`].
+/// error: the device drops the frame, logs that, and takes the next one.
+///
+/// # Example
+///
+/// IP packets in UDP datagrams of the host:
+///
+/// ```
+/// use std::io;
+/// use std::net::UdpSocket;
+/// use std::os::fd::AsFd;
+/// use std::task::Waker;
+///
+/// use portolan::{Frame, Medium};
+/// use portolan_runtime::device::{Device, Received, Outgoing, Readiness, ReceiveBuffer, Sent};
+///
+/// /// A non-blocking, connected socket.
+/// struct Tunnel {
+///     socket: UdpSocket,
+///     packet: Vec<u8>,
+///     buffer: ReceiveBuffer,
+/// }
+///
+/// impl Device for Tunnel {
+///     fn name(&self) -> &str {
+///         "tunnel"
+///     }
+///     fn medium(&self) -> Medium {
+///         Medium::Ip
+///     }
+///     fn mtu(&self) -> usize {
+///         1400
+///     }
+///     fn readiness(&mut self, _: &Waker) -> Readiness<'_> {
+///         Readiness::fd(self.socket.as_fd())
+///     }
+///     fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+///         outgoing.send_each(|packet| match self.socket.send(&packet.to_vec()) {
+///             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Sent::Full),
+///             _ => Ok(Sent::Taken), // after an error the packet is lost, as in any network
+///         })
+///     }
+///     fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+///         received.fill_with(|| {
+///             let read = self.buffer.read_frame(|room| self.socket.recv(room));
+///             Ok(read.unwrap_or_default().map(Frame::new))
+///         })
+///     }
+/// }
+/// ```
 pub trait Device: Send {
     /// The name of the device, for messages: `tap0`.
     fn name(&self) -> &str;
@@ -75,23 +117,25 @@ pub trait Device: Send {
         Offloads::NONE
     }
 
-    /// Sends one frame: the header and then the slices, without a copy where the device can gather
-    /// ([`write_vectored`]). A frame requires no work that [`offloads`](Device::offloads) does not
-    /// offer.
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent>;
+    /// Says how a runtime learns that there are frames to receive, or room for frames to send.
+    ///
+    /// A device with a descriptor returns it ([`Readiness::fd`]). A device without one keeps a
+    /// clone of `waker`, returns [`Readiness::waker`], and wakes it from any thread. A runtime calls
+    /// this once, before any other call that sends or receives. A wrapper passes the call on.
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_>;
 
-    /// Returns the next frame that came in, or `None` if there is none now.
-    fn recv(&mut self) -> io::Result<Option<Frame>>;
+    /// Sends frames until there are no more, or until the device has no room. Frames that found no
+    /// room stay in `outgoing`, and are offered again when there is room.
+    ///
+    /// A device that can gather takes the header and the slices of each frame as they are
+    /// ([`Outgoing::send_each`] with [`write_vectored`]). A device that has memory of its own has
+    /// them written there, behind the head room that it needs ([`Outgoing::write_next`]). A frame
+    /// requires no work that [`offloads`](Device::offloads) does not offer.
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()>;
 
-    /// A descriptor that is readable (POLLIN) while [`recv`](Device::recv) may have a frame. It is
-    /// level-triggered, as with a socket. It may be readable without a frame, but not for long: a
-    /// `recv` that finds no frame makes it unreadable until one comes.
-    fn receive_fd(&self) -> BorrowedFd<'_>;
-
-    /// What to poll when [`send`](Device::send) returned [`Sent::Full`].
-    fn room(&self) -> Room<'_> {
-        Room::new(self.receive_fd(), Interest::Writable)
-    }
+    /// Passes on the frames that came in, until there are no more, or until `received` has no room
+    /// ([`Received::has_room`]). What is left is asked for again without a further wake-up.
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()>;
 
     /// When the device needs a call of [`service`](Device::service) even if nothing comes in,
     /// because it delays frames or has something to write out.
@@ -99,7 +143,7 @@ pub trait Device: Send {
         None
     }
 
-    /// Whether the device itself waits for [`room`](Device::room), for frames that it has taken.
+    /// Whether the device itself waits for room, for frames that it has taken.
     fn wants_room(&self) -> bool {
         false
     }
@@ -108,42 +152,6 @@ pub trait Device: Send {
     /// nothing.
     fn service(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// What to poll to learn that a full device has room again.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Room<'a> {
-    /// The descriptor to poll.
-    pub fd: BorrowedFd<'a>,
-    /// What to wait for: [`Interest::Writable`] for most devices.
-    pub interest: Interest,
-}
-
-impl<'a> Room<'a> {
-    /// There is room when this descriptor is readable, or writable.
-    pub fn new(fd: BorrowedFd<'a>, interest: Interest) -> Self {
-        Room { fd, interest }
-    }
-}
-
-/// What to wait for on a descriptor.
-// Exhaustive: frames are read and written, and nothing else is done with them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// POLLIN.
-    Readable,
-    /// POLLOUT.
-    Writable,
-}
-
-impl Interest {
-    pub(crate) fn poll_flags(self) -> PollFlags {
-        match self {
-            Interest::Readable => PollFlags::IN,
-            Interest::Writable => PollFlags::OUT,
-        }
     }
 }
 
@@ -160,17 +168,14 @@ impl<D: Device + ?Sized> Device for Box<D> {
     fn offloads(&self) -> Offloads {
         (**self).offloads()
     }
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        (**self).send(transmit)
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        (**self).readiness(waker)
     }
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        (**self).recv()
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        (**self).transmit(outgoing)
     }
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        (**self).receive_fd()
-    }
-    fn room(&self) -> Room<'_> {
-        (**self).room()
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+        (**self).receive(received)
     }
     fn deadline(&self) -> Option<Instant> {
         (**self).deadline()
@@ -208,5 +213,30 @@ pub fn write_vectored(fd: impl AsFd, prefix: &[u8], transmit: &Transmit) -> io::
     match gather::write(fd, &slices) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Sent::Full),
         written => written.map(|()| Sent::Taken),
+    }
+}
+
+/// Calls of a device with one frame, for tests.
+#[cfg(test)]
+pub(crate) mod single {
+    use std::collections::VecDeque;
+
+    use portolan::{Frame, Transmit};
+
+    use super::{Device, Outgoing, Received, Sent};
+
+    /// Offers one frame.
+    pub(crate) fn send(device: &mut (impl Device + ?Sized), transmit: &Transmit) -> Sent {
+        let mut queue = VecDeque::from([transmit.clone()]);
+        device.transmit(&mut Outgoing::new(&mut queue)).unwrap();
+        if queue.is_empty() { Sent::Taken } else { Sent::Full }
+    }
+
+    /// Receives one frame.
+    pub(crate) fn receive(device: &mut (impl Device + ?Sized)) -> Option<Frame> {
+        let mut frames = Vec::new();
+        device.receive(&mut Received::new(&mut frames, 1)).unwrap();
+        assert!(frames.len() < 2);
+        frames.pop()
     }
 }

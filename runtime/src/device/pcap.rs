@@ -6,15 +6,15 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use pcap_file::pcap::{PcapHeader, PcapPacket};
 use pcap_file::{DataLink, PcapError, TsResolution};
-use portolan::{Frame, Instant, Medium, Offloads, Transmit};
+use portolan::{Instant, Medium, Offloads};
 
-use super::{Device, Room, Sent};
+use super::{Device, Outgoing, Readiness, Received};
 use crate::clock::Clock;
-use crate::platform::poll::BorrowedFd;
 use crate::policy::PCAP_FLUSH_DELAY;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -130,28 +130,32 @@ impl<D: Device> Device for PcapWriter<D> {
         self.device.offloads()
     }
 
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        let sent = self.device.send(transmit)?;
-        if sent == Sent::Taken && self.recording.is_some() {
-            self.record(Cow::Owned(transmit.to_vec()));
-        }
-        Ok(sent)
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        self.device.readiness(waker)
     }
 
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        let frame = self.device.recv()?;
-        if let Some(frame) = &frame {
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        while self.recording.is_some()
+            && let Some(transmit) = outgoing.peek()
+        {
+            let frame = transmit.to_vec();
+            let mut one = outgoing.at_most(1);
+            self.device.transmit(&mut one)?;
+            if !one.is_empty() {
+                return Ok(());
+            }
+            self.record(Cow::Owned(frame));
+        }
+        self.device.transmit(outgoing)
+    }
+
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+        let before = received.len();
+        self.device.receive(received)?;
+        for frame in &received.frames_mut()[before..] {
             self.record(Cow::Borrowed(&frame.bytes));
         }
-        Ok(frame)
-    }
-
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.device.receive_fd()
-    }
-
-    fn room(&self) -> Room<'_> {
-        self.device.room()
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -224,9 +228,10 @@ fn into_io_error(error: PcapError) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{MemoryPair, memory_pair};
+    use crate::device::single::{receive, send};
+    use crate::device::{MemoryPair, Sent, memory_pair};
     use pcap_file::pcap::PcapReader;
-    use portolan::InterfaceId;
+    use portolan::{Frame, InterfaceId, Transmit};
 
     fn transmit(bytes: &[u8]) -> Transmit {
         Transmit::from_frame(InterfaceId::from_index(0), Frame::new(bytes.to_vec()))
@@ -260,12 +265,12 @@ mod tests {
         let file = File::default();
         let (a, mut b) = MemoryPair::new().capacity(1).build().unwrap();
         let mut a = PcapWriter::new(file.clone(), a).unwrap();
-        assert_eq!(a.send(&transmit(b"first")).unwrap(), Sent::Taken);
-        assert_eq!(a.send(&transmit(b"second")).unwrap(), Sent::Full);
-        b.recv().unwrap().unwrap();
-        assert_eq!(b.send(&transmit(b"answer")).unwrap(), Sent::Taken);
-        assert_eq!(&a.recv().unwrap().unwrap().bytes[..], b"answer");
-        assert_eq!(a.send(&transmit(b"second")).unwrap(), Sent::Taken);
+        assert_eq!(send(&mut a, &transmit(b"first")), Sent::Taken);
+        assert_eq!(send(&mut a, &transmit(b"second")), Sent::Full);
+        receive(&mut b).unwrap();
+        assert_eq!(send(&mut b, &transmit(b"answer")), Sent::Taken);
+        assert_eq!(&receive(&mut a).unwrap().bytes[..], b"answer");
+        assert_eq!(send(&mut a, &transmit(b"second")), Sent::Taken);
         drop(a);
         let (header, frames) = records(&file);
         assert_eq!(frames, [&b"first"[..], b"answer", b"second"]);
@@ -279,14 +284,14 @@ mod tests {
         let ((a, mut far_a), (b, mut far_b)) = (memory_pair().unwrap(), memory_pair().unwrap());
         let mut a = PcapWriter::new(file.clone(), a).unwrap();
         let mut b = a.beside(b);
-        assert_eq!(a.send(&transmit(b"one")).unwrap(), Sent::Taken);
-        assert_eq!(far_b.send(&transmit(b"two")).unwrap(), Sent::Taken);
-        assert!(b.recv().unwrap().is_some());
+        assert_eq!(send(&mut a, &transmit(b"one")), Sent::Taken);
+        assert_eq!(send(&mut far_b, &transmit(b"two")), Sent::Taken);
+        assert!(receive(&mut b).is_some());
         drop(a);
-        assert_eq!(b.send(&transmit(b"three")).unwrap(), Sent::Taken);
+        assert_eq!(send(&mut b, &transmit(b"three")), Sent::Taken);
         drop(b);
         assert_eq!(records(&file).1, [&b"one"[..], b"two", b"three"]);
-        assert!(far_a.recv().unwrap().is_some());
+        assert!(receive(&mut far_a).is_some());
     }
 
     #[test]
@@ -303,7 +308,7 @@ mod tests {
         let (a, _b) = memory_pair().unwrap();
         let mut a = PcapWriter::new(file.clone(), a).unwrap();
         assert_eq!(a.deadline(), None);
-        assert_eq!(a.send(&transmit(b"one")).unwrap(), Sent::Taken);
+        assert_eq!(send(&mut a, &transmit(b"one")), Sent::Taken);
         let deadline = a.deadline().unwrap();
         a.service().unwrap();
         assert!(records(&file).1.is_empty());
@@ -330,12 +335,12 @@ mod tests {
         }
         let (a, mut b) = memory_pair().unwrap();
         let mut a = PcapWriter::new(FullDisk(24), a).unwrap();
-        assert_eq!(a.send(&transmit(b"one")).unwrap(), Sent::Taken);
+        assert_eq!(send(&mut a, &transmit(b"one")), Sent::Taken);
         a.flush();
         assert!(a.recording.is_none());
-        assert_eq!(a.send(&transmit(b"two")).unwrap(), Sent::Taken);
-        assert_eq!(&b.recv().unwrap().unwrap().bytes[..], b"one");
-        assert_eq!(&b.recv().unwrap().unwrap().bytes[..], b"two");
+        assert_eq!(send(&mut a, &transmit(b"two")), Sent::Taken);
+        assert_eq!(&receive(&mut b).unwrap().bytes[..], b"one");
+        assert_eq!(&receive(&mut b).unwrap().bytes[..], b"two");
     }
 
     #[test]

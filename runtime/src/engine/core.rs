@@ -45,7 +45,7 @@ impl EngineCore {
     /// given.
     pub(crate) fn hand_over_received(&mut self, io: &mut DeviceIo) -> Instant {
         let now = Clock::now();
-        self.stack.handle_frames(now, io.received.drain(..));
+        self.stack.handle_frames(now, io.take_received());
         now
     }
 

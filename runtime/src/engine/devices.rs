@@ -2,37 +2,42 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
+use std::task::Waker;
 
 use portolan::{Frame, Instant, InterfaceId, Stack, Transmit};
 
 use crate::clock::Clock;
-use crate::device::{Device, Sent};
+use crate::device::{Device, Outgoing, Received};
+use crate::engine::device_signal::DeviceSignal;
 use crate::engine::end_reason::EndReason;
-use crate::engine::leadership::LeaderKind;
+use crate::engine::leadership::{LeaderKind, PolledDevice};
 use crate::engine::read_budget::{EagerRead, ReadBudget};
-use crate::policy::{BATCH_BYTES, BATCH_FRAMES, KEPT_FRAMES, READ_BYTES, READ_FRAMES};
+use crate::policy::{BATCH_BYTES, BATCH_FRAMES, KEPT_FRAMES, READ_FRAMES};
 
 /// The state that the `io` lock guards.
 #[derive(Debug)]
 pub(crate) struct DeviceIo {
     pub(crate) devices: Vec<AttachedDevice>,
-    /// Frames taken out of the stack and not yet offered to a device.
-    batch: Vec<Transmit>,
-    /// Whether the batch was full, so that the stack may have more frames.
+    /// Whether the last batch was full, so that the stack may have more frames.
     has_left_some: bool,
-    /// Frames read from the devices and not yet handed to the stack.
-    pub(crate) received: Vec<(InterfaceId, Frame)>,
     /// The leader, while it sleeps. [`AttachedDevice`] stores what the leader knows about each
     /// device.
     pub(crate) sleeper: Option<LeaderKind>,
 }
 
-/// A device, with the frames that wait for room in it and the record of how it is read.
+/// A device, with the frames on their way to and from it and the record of how it is read.
 pub(crate) struct AttachedDevice {
     iface: InterfaceId,
     pub(crate) device: Box<dyn Device>,
-    /// Frames that wait for room. The device has refused the first one.
-    kept: VecDeque<Transmit>,
+    /// What the device wakes, if it has no descriptor.
+    signal: Option<Arc<DeviceSignal>>,
+    /// Frames taken out of the stack that the device has not taken.
+    queued: VecDeque<Transmit>,
+    /// Whether the device had no room for the first of them.
+    is_full: bool,
+    /// Frames read from the device and not yet handed to the stack.
+    received: Vec<Frame>,
     budget: ReadBudget,
     pub(crate) eager_read: EagerRead,
     /// Whether the last read left frames behind.
@@ -48,33 +53,57 @@ impl std::fmt::Debug for AttachedDevice {
         f.debug_struct("AttachedDevice")
             .field("iface", &self.iface)
             .field("device", &self.device.name())
-            .field("kept", &self.kept.len())
+            .field("queued", &self.queued.len())
             .finish()
     }
 }
 
 impl AttachedDevice {
+    /// Takes a device. Also returns what the leader has to poll.
+    pub(crate) fn attach(
+        iface: InterfaceId,
+        mut device: Box<dyn Device>,
+    ) -> io::Result<(AttachedDevice, PolledDevice)> {
+        let signal = DeviceSignal::new()?;
+        let readiness = device.readiness(&Waker::from(signal.clone()));
+        let polled = PolledDevice::of(readiness, &signal)?;
+        let signal = readiness.receive().is_none().then_some(signal);
+        let attached = AttachedDevice {
+            iface,
+            device,
+            signal,
+            queued: VecDeque::with_capacity(BATCH_FRAMES),
+            is_full: false,
+            received: Vec::with_capacity(READ_FRAMES),
+            budget: ReadBudget::new(),
+            eager_read: EagerRead::new(),
+            has_more: false,
+            polls_room: false,
+            sleeps_until: None,
+        };
+        Ok((attached, polled))
+    }
+
     /// Whether frames wait for room in the device.
     pub(crate) fn wants_room(&self) -> bool {
-        !self.kept.is_empty() || self.device.wants_room()
+        !self.queued.is_empty() || self.device.wants_room()
     }
 
-    /// Offers the waiting frames, in order.
-    fn send_kept(&mut self) -> io::Result<()> {
-        while let Some(transmit) = self.kept.front() {
-            if self.device.send(transmit)? == Sent::Full {
-                break;
-            }
-            self.kept.pop_front();
+    /// Whether to read the device instead of the sleep that comes next. `may_try`: a read in vain
+    /// is worth its cost.
+    pub(crate) fn reads_first(&mut self, may_try: bool) -> bool {
+        match &self.signal {
+            Some(signal) => signal.is_raised(),
+            None => may_try && self.eager_read.reads_first(),
         }
-        Ok(())
     }
 
-    /// Offers a frame to the device, or puts it behind those that wait.
-    fn send(&mut self, transmit: Transmit) -> io::Result<()> {
-        if !self.kept.is_empty() || self.device.send(&transmit)? == Sent::Full {
-            self.kept.push_back(transmit);
+    /// Offers the frames that wait, in order.
+    fn send_queued(&mut self) -> io::Result<()> {
+        if !self.queued.is_empty() {
+            self.device.transmit(&mut Outgoing::new(&mut self.queued))?;
         }
+        self.is_full = !self.queued.is_empty();
         Ok(())
     }
 
@@ -84,29 +113,13 @@ impl AttachedDevice {
 }
 
 impl DeviceIo {
-    pub(crate) fn new(devices: Vec<(InterfaceId, Box<dyn Device>)>) -> Self {
-        let attach = |(iface, device)| AttachedDevice {
-            iface,
-            device,
-            kept: VecDeque::new(),
-            budget: ReadBudget::new(),
-            eager_read: EagerRead::new(),
-            has_more: false,
-            polls_room: false,
-            sleeps_until: None,
-        };
-        DeviceIo {
-            devices: devices.into_iter().map(attach).collect(),
-            batch: Vec::with_capacity(BATCH_FRAMES),
-            has_left_some: false,
-            received: Vec::with_capacity(READ_FRAMES),
-            sleeper: None,
-        }
+    pub(crate) fn new(devices: Vec<AttachedDevice>) -> Self {
+        DeviceIo { devices, has_left_some: false, sleeper: None }
     }
 
     /// Whether every device can keep another frame.
     fn has_room(&self) -> bool {
-        self.devices.iter().all(|attached| attached.kept.len() < KEPT_FRAMES)
+        self.devices.iter().all(|attached| attached.queued.len() < KEPT_FRAMES)
     }
 
     /// Takes the next batch of frames out of the stack.
@@ -115,12 +128,13 @@ impl DeviceIo {
         if !stack.has_transmits() || !self.has_room() {
             return;
         }
-        let mut bytes = 0;
+        let (mut frames, mut bytes) = (0, 0);
         loop {
             while let Some(transmit) = stack.poll_transmit(now) {
+                frames += 1;
                 bytes += transmit.len();
-                self.batch.push(transmit);
-                if self.batch.len() >= BATCH_FRAMES || bytes >= BATCH_BYTES {
+                self.queue(transmit);
+                if frames >= BATCH_FRAMES || bytes >= BATCH_BYTES {
                     self.has_left_some = true;
                     return;
                 }
@@ -131,15 +145,36 @@ impl DeviceIo {
         }
     }
 
+    /// Puts a frame behind those that wait for its device.
+    fn queue(&mut self, transmit: Transmit) {
+        match self.devices.iter_mut().find(|attached| attached.iface == transmit.iface()) {
+            Some(attached) => attached.queued.push_back(transmit),
+            None => log::debug!("a frame for {:?}, which has no device, is lost", transmit.iface()),
+        }
+    }
+
     /// Gives the batch to the devices. Returns whether the stack may have more frames.
     pub(crate) fn send_batch(&mut self) -> Result<bool, EndReason> {
-        for transmit in self.batch.drain(..) {
-            match self.devices.iter_mut().find(|attached| attached.iface == transmit.iface()) {
-                Some(attached) => attached.send(transmit).map_err(|error| attached.ended(&error))?,
-                None => log::debug!("a frame for {:?}, which has no device, is lost", transmit.iface()),
+        for attached in &mut self.devices {
+            // A device that was full is asked again when it may have room.
+            if !attached.is_full {
+                attached.send_queued().map_err(|error| attached.ended(&error))?;
             }
         }
         Ok(self.has_left_some && self.has_room())
+    }
+
+    /// The frames that were read from the devices and not yet handed to the stack.
+    pub(crate) fn take_received(&mut self) -> impl Iterator<Item = (InterfaceId, Frame)> {
+        self.devices.iter_mut().flat_map(|attached| {
+            let iface = attached.iface;
+            attached.received.drain(..).map(move |frame| (iface, frame))
+        })
+    }
+
+    /// Whether such frames wait.
+    pub(crate) fn has_received(&self) -> bool {
+        self.devices.iter().any(|attached| !attached.received.is_empty())
     }
 
     /// The leader, if it sleeps and does not know a deadline of a device, or that a device waits
@@ -155,11 +190,11 @@ impl DeviceIo {
 
     /// Lets the devices do what is due, offers the waiting frames, and reads from the devices that
     /// are ready or whose deadline has passed. `ready` is indexed by device; without it, every
-    /// device counts as ready.
+    /// device is read.
     pub(crate) fn receive(&mut self, ready: Option<&[bool]>) -> Result<(), EndReason> {
         for (index, attached) in self.devices.iter_mut().enumerate() {
-            let is_ready = ready.is_none_or(|ready| ready.get(index) == Some(&true));
-            attached.receive(is_ready, &mut self.received).map_err(|error| attached.ended(&error))?;
+            let ready = ready.map(|ready| ready.get(index) == Some(&true));
+            attached.receive(ready).map_err(|error| attached.ended(&error))?;
         }
         Ok(())
     }
@@ -172,53 +207,53 @@ impl DeviceIo {
     /// Reads the frames that wait in any device, at most [`READ_FRAMES`] from each.
     pub(crate) fn receive_waiting(&mut self) -> Result<(), EndReason> {
         for attached in &mut self.devices {
-            attached.receive_waiting(&mut self.received).map_err(|error| attached.ended(&error))?;
+            attached.receive_waiting().map_err(|error| attached.ended(&error))?;
         }
         Ok(())
     }
 }
 
 impl AttachedDevice {
+    /// Reads about so many frames. Returns their number, and whether the device may have more.
+    fn read(&mut self, frames: usize) -> io::Result<(usize, bool)> {
+        let mut received = Received::new(&mut self.received, frames);
+        self.device.receive(&mut received)?;
+        Ok((received.count(), received.was_full()))
+    }
+
     /// Reads as many frames as the stack takes at once. Unlike [`receive`](Self::receive), this
     /// read says nothing about how frames usually come, so neither the budget nor `eager_read`
     /// learns from it.
-    fn receive_waiting(&mut self, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<()> {
-        let (mut count, mut bytes) = (0, 0);
-        self.has_more = true;
-        while count < READ_FRAMES && bytes < READ_BYTES {
-            let Some(frame) = self.device.recv()? else {
-                self.has_more = false;
-                break;
-            };
-            count += 1;
-            bytes += frame.bytes.len();
-            received.push((self.iface, frame));
-        }
+    fn receive_waiting(&mut self) -> io::Result<()> {
+        (_, self.has_more) = self.read(READ_FRAMES)?;
         Ok(())
     }
 
-    fn receive(&mut self, is_ready: bool, received: &mut Vec<(InterfaceId, Frame)>) -> io::Result<()> {
+    fn receive(&mut self, ready: Option<bool>) -> io::Result<()> {
+        // A device wakes for frames and for room. So the signal is cleared before frames are sent,
+        // and only where both is tried.
+        let is_woken = self.signal.as_ref().is_some_and(|signal| signal.clear(ready == Some(true)));
         let deadline = self.device.deadline();
         if deadline.is_some() || self.device.wants_room() {
             self.device.service()?;
         }
-        self.send_kept()?;
-        if !is_ready && deadline.is_none_or(|at| at > Clock::now()) {
+        self.send_queued()?;
+        if ready == Some(false) && !is_woken && deadline.is_none_or(|at| at > Clock::now()) {
+            return Ok(());
+        }
+        if self.signal.is_some() {
+            // A read that finds nothing costs next to nothing here.
+            (_, self.has_more) = self.read(READ_FRAMES)?;
             return Ok(());
         }
         let frames = self.budget.frames();
-        let (mut count, mut bytes) = (0, 0);
-        while count < frames && bytes < READ_BYTES {
-            let Some(frame) = self.device.recv()? else { break };
-            count += 1;
-            bytes += frame.bytes.len();
-            received.push((self.iface, frame));
-        }
-        self.has_more = self.budget.expects_more(count) || bytes >= READ_BYTES;
+        let (count, was_full) = self.read(frames)?;
+        let has_reached_bytes = was_full && count < frames;
+        self.has_more = self.budget.expects_more(count) || has_reached_bytes;
         self.eager_read.on_read(count);
         // A read that ended because of the limit in bytes counts as one that found all frames that
         // it asked for.
-        self.budget.on_read(if bytes >= READ_BYTES { frames } else { count });
+        self.budget.on_read(if has_reached_bytes { frames } else { count });
         Ok(())
     }
 }

@@ -77,7 +77,9 @@
 //!    device that waits for room and for deadlines of devices
 //!    ([`DeviceIo::leader_to_wake`](super::devices::DeviceIo::leader_to_wake)). The signal stays
 //!    readable until the leader has checked, so it does not matter whether the leader is already
-//!    asleep. A thread that takes the lead begins with both of these checks, and so learns what its
+//!    asleep. A device without a descriptor raises a signal of its own, which the leader polls
+//!    ([`DeviceSignal`](super::device_signal::DeviceSignal)); it is cleared before the leader offers
+//!    frames and reads, and only there. A thread that takes the lead begins with both of these checks, and so learns what its
 //!    predecessor was signalled. When a caller takes the lead just before a turn of the driver
 //!    thread, that turn makes `io` forget the new leader; the driver thread then wakes it.
 //! 3. *A follower is woken.* It parks only if, with `core` held, no event has come to its

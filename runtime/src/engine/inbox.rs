@@ -12,13 +12,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, PoisonError};
+use std::task::Waker;
 
 use portolan::steering::{Destination, Steering};
-use portolan::{Frame, Instant, Medium, Offloads, Transmit};
+use portolan::{Frame, Instant, Medium, Offloads};
 
-use crate::device::{Device, Room, Sent};
-use crate::platform::poll::BorrowedFd;
-use crate::platform::signal::Signal;
+use crate::device::{Device, Outgoing, Readiness, Received};
 use crate::policy::{INBOX_BYTES, INBOX_FRAMES, MAX_PASSED_ON};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, MutexGuard};
@@ -33,17 +32,14 @@ pub(crate) struct InboxSet {
 }
 
 #[derive(Debug)]
-struct Inbox {
-    queue: Mutex<Queue>,
-    /// Readable while there are frames, and sometimes a moment longer.
-    signal: Signal,
-}
+struct Inbox(Mutex<Queue>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
     frames: VecDeque<Frame>,
     bytes: usize,
-    is_raised: bool,
+    /// Woken when there are frames.
+    receiver: Waker,
 }
 
 /// Counts of frames that stacks with shared interfaces handed to each other.
@@ -67,15 +63,15 @@ impl Handovers {
 impl Inbox {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         // No code that holds this lock panics halfway.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl InboxSet {
-    pub(crate) fn new(steering: Steering) -> io::Result<InboxSet> {
-        let inbox = |_| Ok(Inbox { queue: Mutex::default(), signal: Signal::new()? });
-        let inboxes = (0..steering.stacks()).map(inbox).collect::<io::Result<_>>()?;
-        Ok(InboxSet { steering, inboxes, handed_over: AtomicU64::new(0), lost: AtomicU64::new(0) })
+    pub(crate) fn new(steering: Steering) -> InboxSet {
+        let queue = || Queue { frames: VecDeque::new(), bytes: 0, receiver: Waker::noop().clone() };
+        let inboxes = (0..steering.stacks()).map(|_| Inbox(Mutex::new(queue()))).collect();
+        InboxSet { steering, inboxes, handed_over: AtomicU64::new(0), lost: AtomicU64::new(0) }
     }
 
     fn push(&self, to: u16, frame: Frame) {
@@ -92,25 +88,20 @@ impl InboxSet {
         self.handed_over.fetch_add(1, Ordering::Relaxed);
         queue.bytes = bytes;
         queue.frames.push_back(frame);
-        if !queue.is_raised {
-            queue.is_raised = true;
-            inbox.signal.raise();
-        }
+        let receiver = queue.receiver.clone();
+        drop(queue);
+        receiver.wake();
     }
 
-    fn pop(&self, stack: u16) -> Option<Frame> {
-        let inbox = self.inboxes.get(usize::from(stack))?;
+    fn take(&self, stack: u16, received: &mut Received<'_>) {
+        let Some(inbox) = self.inboxes.get(usize::from(stack)) else { return };
         let mut queue = inbox.lock();
-        let frame = queue.frames.pop_front();
-        match &frame {
-            Some(frame) => queue.bytes -= frame.bytes.len(),
-            None if queue.is_raised => {
-                queue.is_raised = false;
-                inbox.signal.clear();
-            }
-            None => {}
+        while received.has_room()
+            && let Some(frame) = queue.frames.pop_front()
+        {
+            queue.bytes -= frame.bytes.len();
+            received.push(frame);
         }
-        frame
     }
 }
 
@@ -120,11 +111,13 @@ pub(crate) struct QueueDevice {
     medium: Medium,
     stack: u16,
     inbox_set: Arc<InboxSet>,
+    /// Frames that were just read; empty between two calls.
+    read: Vec<Frame>,
 }
 
 impl QueueDevice {
     pub(crate) fn new(device: Box<dyn Device>, stack: u16, inbox_set: Arc<InboxSet>) -> Self {
-        QueueDevice { medium: device.medium(), device, stack, inbox_set }
+        QueueDevice { medium: device.medium(), device, stack, inbox_set, read: Vec::new() }
     }
 
     /// Puts a frame into the inboxes of the other stacks that it is for. Returns it if it is for
@@ -163,27 +156,33 @@ impl Device for QueueDevice {
         self.device.offloads()
     }
 
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        self.device.send(transmit)
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        self.device.readiness(waker)
     }
 
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        for _ in 0..MAX_PASSED_ON {
-            let Some(frame) = self.device.recv()? else { return Ok(None) };
-            if let Some(frame) = self.steer(frame) {
-                return Ok(Some(frame));
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        self.device.transmit(outgoing)
+    }
+
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+        let mut passed_on = 0;
+        while received.has_room() && passed_on < MAX_PASSED_ON {
+            let before = received.len();
+            self.device.receive(received)?;
+            self.read.extend(received.drain(before));
+            if self.read.is_empty() {
+                break;
             }
+            let mut read = std::mem::take(&mut self.read);
+            for frame in read.drain(..) {
+                match self.steer(frame) {
+                    Some(frame) => received.push(frame),
+                    None => passed_on += 1,
+                }
+            }
+            self.read = read;
         }
-        // If there are more, the descriptor is still readable.
-        Ok(None)
-    }
-
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.device.receive_fd()
-    }
-
-    fn room(&self) -> Room<'_> {
-        self.device.room()
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -236,38 +235,43 @@ impl Device for InboxDevice {
         self.mtu
     }
 
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        let frame = transmit.to_frame();
-        if let Destination::One(stack) = self.inbox_set.steering.of_frame(self.medium, &frame.bytes) {
-            self.inbox_set.push(stack, frame);
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        if let Some(inbox) = self.inbox_set.inboxes.get(usize::from(self.stack)) {
+            inbox.lock().receiver = waker.clone();
         }
-        Ok(Sent::Taken)
+        Readiness::waker()
     }
 
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        Ok(self.inbox_set.pop(self.stack))
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        while let Some(transmit) = outgoing.pop() {
+            let frame = transmit.to_frame();
+            if let Destination::One(stack) = self.inbox_set.steering.of_frame(self.medium, &frame.bytes) {
+                self.inbox_set.push(stack, frame);
+            }
+        }
+        Ok(())
     }
 
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        match self.inbox_set.inboxes.get(usize::from(self.stack)) {
-            Some(inbox) => inbox.signal.as_fd(),
-            None => unreachable!("a set has an inbox for each of its stacks"),
-        }
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+        self.inbox_set.take(self.stack, received);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::memory_pair;
-    use crate::platform::poll::{PollFd, PollFlags, poll};
-    use portolan::InterfaceId;
+    use crate::device::single::{receive, send};
+    use crate::device::{Sent, memory_pair};
+    use crate::engine::device_signal::DeviceSignal;
     use portolan::testing::{PacketBuilder, TcpSegment, arp_request, ethernet};
-    use std::time::Duration;
+    use portolan::{InterfaceId, Transmit};
 
-    fn is_readable(device: &dyn Device) -> bool {
-        let mut fds = [PollFd::from_borrowed_fd(device.receive_fd(), PollFlags::IN)];
-        poll(&mut fds, Some(Duration::ZERO)).unwrap() == 1
+    /// Receives up to 32 frames.
+    fn receive_all(device: &mut dyn Device) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        device.receive(&mut Received::new(&mut frames, 32)).unwrap();
+        frames
     }
 
     fn transmit(bytes: &[u8]) -> Transmit {
@@ -277,11 +281,14 @@ mod tests {
     #[test]
     fn a_frame_comes_to_the_stack_that_it_is_for_and_wakes_it() {
         let steering = Steering::new(2, [3; 16]);
-        let inbox_set = Arc::new(InboxSet::new(steering.clone()).unwrap());
+        let inbox_set = Arc::new(InboxSet::new(steering.clone()));
         let (queue, mut wire) = memory_pair().unwrap();
         let Medium::Ethernet(own) = queue.medium() else { panic!("an Ethernet") };
         let Medium::Ethernet(theirs) = wire.medium() else { panic!("an Ethernet") };
         let mut inbox = InboxDevice::beside(&queue, 1, inbox_set.clone());
+        let signal = DeviceSignal::new().unwrap();
+        inbox.readiness(&Waker::from(signal.clone()));
+        signal.clear(true);
         let mut queue = QueueDevice::new(Box::new(queue), 0, inbox_set.clone());
         let builder = PacketBuilder::new([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let owner = |port| steering.of_tcp(([10, 0, 0, 2], 80).into(), ([10, 0, 0, 1], port).into());
@@ -289,22 +296,21 @@ mod tests {
         let (ours, others) =
             ((1..).find(|&p| owner(p) == 0).unwrap(), (1..).find(|&p| owner(p) == 1).unwrap());
         for port in [others, ours, others] {
-            assert_eq!(wire.send(&transmit(&frame(port))).unwrap(), Sent::Taken);
+            assert_eq!(send(&mut wire, &transmit(&frame(port))), Sent::Taken);
         }
-        assert!(!is_readable(&inbox));
-        assert_eq!(queue.recv().unwrap().unwrap().bytes, frame(ours));
-        assert!(is_readable(&inbox));
-        assert!(queue.recv().unwrap().is_none());
-        for _ in 0..2 {
-            assert_eq!(inbox.recv().unwrap().unwrap().bytes, frame(others));
-        }
-        assert!(inbox.recv().unwrap().is_none());
-        assert!(!is_readable(&inbox));
+        assert!(!signal.is_raised());
+        assert_eq!(receive(&mut queue).unwrap().bytes, frame(ours));
+        assert!(signal.is_raised());
+        assert!(receive(&mut queue).is_none());
+        signal.clear(false);
+        let handed_over = receive_all(&mut inbox);
+        assert!(handed_over.len() == 2 && handed_over.iter().all(|other| other.bytes == frame(others)));
+        assert!(receive_all(&mut inbox).is_empty() && !signal.is_raised());
         // ARP is for both stacks.
         let arp = arp_request(theirs, [10, 0, 0, 1].into(), [10, 0, 0, 2].into());
-        assert_eq!(wire.send(&transmit(&arp)).unwrap(), Sent::Taken);
-        assert!(queue.recv().unwrap().is_some() && is_readable(&inbox));
-        assert!(inbox.recv().unwrap().is_some());
+        assert_eq!(send(&mut wire, &transmit(&arp)), Sent::Taken);
+        assert!(receive(&mut queue).is_some() && signal.is_raised());
+        assert!(receive(&mut inbox).is_some());
         let mut counts = Handovers::default();
         counts.add(&inbox_set);
         assert_eq!(counts, Handovers { frames: 3, lost: 0 });
@@ -312,7 +318,7 @@ mod tests {
 
     #[test]
     fn an_inbox_that_nobody_empties_loses_frames_and_counts_them() {
-        let inbox_set = Arc::new(InboxSet::new(Steering::new(2, [3; 16])).unwrap());
+        let inbox_set = Arc::new(InboxSet::new(Steering::new(2, [3; 16])));
         for _ in 0..INBOX_FRAMES + 5 {
             inbox_set.push(1, Frame::new(vec![0; 60]));
         }
@@ -320,19 +326,22 @@ mod tests {
         let mut counts = Handovers::default();
         counts.add(&inbox_set);
         assert_eq!(counts, Handovers { frames: INBOX_FRAMES as u64, lost: 6 });
-        assert_eq!(std::iter::from_fn(|| inbox_set.pop(1)).count(), INBOX_FRAMES);
+        let mut frames = Vec::new();
+        inbox_set.take(1, &mut Received::new(&mut frames, usize::MAX));
+        assert_eq!(frames.len(), INBOX_FRAMES);
         inbox_set.push(1, Frame::new(vec![0; 60]));
-        assert!(inbox_set.pop(1).is_some());
+        inbox_set.take(1, &mut Received::new(&mut frames, 1));
+        assert_eq!(frames.len(), INBOX_FRAMES + 1);
     }
 
     #[test]
     fn what_a_stack_sends_to_itself_goes_to_the_stack_with_the_socket() {
-        let inbox_set = Arc::new(InboxSet::new(Steering::new(3, [3; 16])).unwrap());
+        let inbox_set = Arc::new(InboxSet::new(Steering::new(3, [3; 16])));
         let mut devices: Vec<_> =
             (0..3).map(|stack| InboxDevice::loopback(stack, inbox_set.clone())).collect();
         let packet = PacketBuilder::new([127, 0, 0, 1].into(), [127, 0, 0, 1].into()).udp(7, 3002, b"x");
-        assert_eq!(devices[0].send(&transmit(&packet)).unwrap(), Sent::Taken);
-        assert!(devices[0].recv().unwrap().is_none());
-        assert_eq!(devices[3002 % 3].recv().unwrap().unwrap().bytes, packet);
+        assert_eq!(send(&mut devices[0], &transmit(&packet)), Sent::Taken);
+        assert!(receive(&mut devices[0]).is_none());
+        assert_eq!(receive(&mut devices[3002 % 3]).unwrap().bytes, packet);
     }
 }

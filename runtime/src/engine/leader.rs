@@ -144,7 +144,7 @@ impl Leader<'_> {
         io.sleeper = None;
         io.receive(Some(&self.ready))?;
         self.ready.fill(false);
-        let has_read = !io.received.is_empty();
+        let has_read = io.has_received();
         let mut core = engine.core.lock().map_err(|_| EndReason::Panicked)?;
         if let Some(ended) = &core.ended {
             return Err(ended.clone());
@@ -220,7 +220,7 @@ impl Leader<'_> {
             attached.sleeps_until = attached.device.deadline();
             *polls_room = attached.polls_room;
             self.io_deadline = earlier(self.io_deadline, attached.sleeps_until);
-            if attached.has_more || (may_read_first && self.may_sleep && attached.eager_read.reads_first()) {
+            if attached.has_more || attached.reads_first(may_read_first && self.may_sleep) {
                 self.may_sleep = false;
             }
         }
@@ -282,8 +282,10 @@ impl Leader<'_> {
         fds.push(PollFd::from_borrowed_fd(self.engine.wake(self.kind).as_fd(), PollFlags::IN));
         for (device, polls_room) in self.polled.iter().zip(&self.polls_room) {
             fds.push(PollFd::from_borrowed_fd(device.receive.as_fd(), PollFlags::IN));
-            if *polls_room {
-                fds.push(PollFd::from_borrowed_fd(device.room.as_fd(), device.room_flags));
+            if let Some((room, flags)) = &device.room
+                && *polls_room
+            {
+                fds.push(PollFd::from_borrowed_fd(room.as_fd(), *flags));
             }
         }
         fds.extend(self.host_poll_fds());
@@ -312,9 +314,9 @@ impl Leader<'_> {
         let mut has_events = fds.iter().map(|fd| !fd.revents().is_empty());
         let was_woken = has_events.next() == Some(true);
         let mut ready: SmallVec<[bool; 4]> = SmallVec::new();
-        for polls_room in &self.polls_room {
+        for (device, polls_room) in self.polled.iter().zip(&self.polls_room) {
             ready.push(has_events.next() == Some(true));
-            if *polls_room {
+            if device.room.is_some() && *polls_room {
                 has_events.next();
             }
         }

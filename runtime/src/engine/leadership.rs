@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use portolan::Instant;
 
-use crate::device::Device;
+use crate::device::Readiness;
+use crate::engine::device_signal::DeviceSignal;
 use crate::engine::lead_policy::LeadPolicy;
 use crate::engine::waiters::{Target, WaiterTable, Wakes};
 use crate::platform::poll::{OwnedFd, PollFlags};
@@ -45,17 +46,20 @@ impl Waiting {
 #[derive(Debug)]
 pub(crate) struct PolledDevice {
     pub(crate) receive: OwnedFd,
-    pub(crate) room: OwnedFd,
-    pub(crate) room_flags: PollFlags,
+    /// `None` if `receive` tells of room, too.
+    pub(crate) room: Option<(OwnedFd, PollFlags)>,
 }
 
 impl PolledDevice {
-    pub(crate) fn of(device: &dyn Device) -> io::Result<Self> {
-        let room = device.room();
+    /// What to poll for a device that said this, and that was given this signal to wake.
+    pub(crate) fn of(readiness: Readiness<'_>, signal: &DeviceSignal) -> io::Result<Self> {
+        let room = readiness.room().map(|(fd, interest)| {
+            let fd = fd.try_clone_to_owned()?;
+            Ok::<_, io::Error>((fd, interest.poll_flags()))
+        });
         Ok(PolledDevice {
-            receive: device.receive_fd().try_clone_to_owned()?,
-            room: room.fd.try_clone_to_owned()?,
-            room_flags: room.interest.poll_flags(),
+            receive: readiness.receive().unwrap_or(signal.as_fd()).try_clone_to_owned()?,
+            room: room.transpose()?,
         })
     }
 }

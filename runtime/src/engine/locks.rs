@@ -11,9 +11,9 @@ use portolan::{Instant, InterfaceId, Stack};
 use crate::clock::Clock;
 use crate::device::Device;
 use crate::engine::core::EngineCore;
-use crate::engine::devices::DeviceIo;
+use crate::engine::devices::{AttachedDevice, DeviceIo};
 use crate::engine::end_reason::EndReason;
-use crate::engine::leadership::{LeaderKind, Leadership, PolledDevice};
+use crate::engine::leadership::{LeaderKind, Leadership};
 use crate::engine::spin::Spin;
 use crate::engine::waiters::{WaiterTable, Wakes};
 use crate::platform::signal::Signal;
@@ -74,8 +74,9 @@ impl Engine {
         names: Vec<(InterfaceId, String)>,
         busy_poll: Duration,
     ) -> io::Result<Self> {
-        let polled =
-            devices.iter().map(|(_, device)| PolledDevice::of(&**device)).collect::<io::Result<_>>()?;
+        let attach = |(iface, device)| AttachedDevice::attach(iface, device);
+        let attached = devices.into_iter().map(attach).collect::<io::Result<Vec<_>>>()?;
+        let (devices, polled) = attached.into_iter().unzip();
         Ok(Engine {
             core: Mutex::new(EngineCore {
                 stack,
@@ -255,7 +256,7 @@ impl Engine {
             return self.end(ended);
         }
         let mut wakes = Wakes::default();
-        let has_read = !io.received.is_empty();
+        let has_read = io.has_received();
         let Ok(mut core) = self.lock_core() else { return };
         if has_read {
             core.leadership.on_read_after_send();

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `driver` | describes locks, leaders, followers and wake-ups; the driver thread |
 //! | `locks`, `core`, `devices` | the two locks, how calls go through them, and what each guards |
+//! | `device_signal` | what a device without a descriptor wakes |
 //! | `leadership`, `leader` | which thread leads; what the leader does |
 //! | `wait`, `waiters` | how a call waits; which threads and tasks wait for which socket |
 //! | `poller_wait`, `poller_waiters`, `poller_bell` | the same for threads that wait at pollers |
@@ -17,6 +18,7 @@
 pub(crate) mod bell;
 pub(crate) mod core;
 pub(crate) mod delivery;
+pub(crate) mod device_signal;
 mod devices;
 pub(crate) mod driver;
 pub(crate) mod end_reason;

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! On Windows a thread can only poll sockets. A [`Device`](crate::Device) for it needs a socket
-//! that is readable while frames wait.
+//! that is readable while frames wait, or wakes the waker that it is given.
 
 #[cfg(unix)]
 pub(crate) mod gather;

@@ -2,11 +2,11 @@
 //! (`runtime/shuttle`) use this file, too, with their own `device`.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::task::Waker;
 
 use portolan::{Frame, Medium, Transmit};
 
-use super::device::{Device, Room, Sent};
+use super::device::{Device, Outgoing, Readiness, Received};
 
 /// The functions of a test that are called when its device is used. If one fails, the device's call
 /// fails with its error.
@@ -43,20 +43,24 @@ impl<D: Device, H: Hook> Device for Hooked<D, H> {
     fn mtu(&self) -> usize {
         self.device.mtu()
     }
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        self.hook.on_send(transmit)?;
-        self.device.send(transmit)
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        self.device.readiness(waker)
     }
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        while let Some(transmit) = outgoing.peek() {
+            self.hook.on_send(transmit)?;
+            let mut one = outgoing.at_most(1);
+            self.device.transmit(&mut one)?;
+            if !one.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
         self.hook.on_recv()?;
-        let frame = self.device.recv()?;
-        frame.iter().try_for_each(|frame| self.hook.on_received(frame))?;
-        Ok(frame)
-    }
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.device.receive_fd()
-    }
-    fn room(&self) -> Room<'_> {
-        self.device.room()
+        let before = received.len();
+        self.device.receive(received)?;
+        received.frames_mut()[before..].iter().try_for_each(|frame| self.hook.on_received(frame))
     }
 }

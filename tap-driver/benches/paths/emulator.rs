@@ -1,16 +1,19 @@
 //! The emulator of a path: a bridge that applies the fault injector to frames in real time.
 
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroU64;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Wake, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use portolan::{Frame, Instant, InterfaceId, MacAddr, Transmit};
 use portolan_runtime::Clock;
-use portolan_runtime::device::{Device, ImpairCounts, ImpairQueue, Impairment, Sent};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use portolan_runtime::device::{Device, ImpairCounts, ImpairQueue, Impairment, Outgoing, Received};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// The frames that are read from one port before the others have their turn.
 const RECEIVE_BURST: usize = 64;
@@ -41,11 +44,19 @@ impl Emulator {
     /// now.
     pub(crate) fn start(impairment: Impairment, sides: [Vec<Box<dyn Device>>; 2]) -> io::Result<Emulator> {
         let stop = Arc::new(AtomicBool::new(false));
-        let ports = sides.into_iter().enumerate().flat_map(|(side, devices)| {
-            devices.into_iter().map(move |device| Port { side, device, mac: None })
-        });
+        let bell = Bell::new()?;
+        let waker = Waker::from(bell.clone());
+        let mut ports = Vec::new();
+        for (side, devices) in sides.into_iter().enumerate() {
+            for mut device in devices {
+                let receive = device.readiness(&waker).receive().unwrap_or(bell.0.as_fd());
+                let receive = receive.try_clone_to_owned()?;
+                ports.push(Port { side, device, receive, mac: None });
+            }
+        }
         let bridge = Bridge {
-            ports: ports.collect(),
+            ports,
+            bell,
             queues: [0, 1].map(|direction| ImpairQueue::new(impairment, direction, Clock::now())),
             refused: 0,
             lateness: Lateness::default(),
@@ -66,6 +77,8 @@ impl Emulator {
 struct Port {
     side: usize,
     device: Box<dyn Device>,
+    /// Readable while the device may have frames.
+    receive: OwnedFd,
     /// The station behind the port, learned from the first frame that it sent.
     mac: Option<MacAddr>,
 }
@@ -77,8 +90,31 @@ struct Lateness {
     count: u32,
 }
 
+/// What devices without a descriptor wake.
+pub(crate) struct Bell(pub(crate) OwnedFd);
+
+impl Bell {
+    pub(crate) fn new() -> io::Result<Arc<Bell>> {
+        Ok(Arc::new(Bell(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)))
+    }
+
+    /// Must come before the devices are read.
+    pub(crate) fn clear(&self) {
+        // It fails if nobody has woken.
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        // It fails only if it was woken 2^64 times.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
 struct Bridge {
     ports: Vec<Port>,
+    bell: Arc<Bell>,
     /// `queues[side]` takes the frames from that side.
     queues: [ImpairQueue<Frame>; 2],
     refused: u64,
@@ -108,10 +144,12 @@ impl Bridge {
     /// Takes the frames that the ports have received.
     fn receive(&mut self) -> io::Result<bool> {
         let mut is_busy = false;
+        self.bell.clear();
+        let mut frames = Vec::new();
         for port in &mut self.ports {
             let now = Clock::now();
-            for _ in 0..RECEIVE_BURST {
-                let Some(frame) = port.device.recv()? else { break };
+            port.device.receive(&mut Received::new(&mut frames, RECEIVE_BURST))?;
+            for frame in frames.drain(..) {
                 port.mac = port.mac.or_else(|| mac_at(&frame, 6));
                 self.queues[port.side].push(now, frame);
                 is_busy = true;
@@ -142,8 +180,10 @@ impl Bridge {
         let is_known = self.ports.iter().any(|port| port.side == side && port.mac == destination);
         let transmit = Transmit::from_frame(InterfaceId::from_index(0), frame);
         for port in self.ports.iter_mut().filter(|port| port.side == side) {
-            if (!is_known || port.mac == destination) && port.device.send(&transmit)? == Sent::Full {
-                self.refused += 1;
+            if !is_known || port.mac == destination {
+                let mut queue = VecDeque::from([transmit.clone()]);
+                port.device.transmit(&mut Outgoing::new(&mut queue))?;
+                self.refused += queue.len() as u64;
             }
         }
         Ok(())
@@ -156,7 +196,7 @@ impl Bridge {
         let mut fds: Vec<PollFd<'_>> = self
             .ports
             .iter()
-            .map(|port| PollFd::from_borrowed_fd(port.device.receive_fd(), PollFlags::IN))
+            .map(|port| PollFd::from_borrowed_fd(port.receive.as_fd(), PollFlags::IN))
             .collect();
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),

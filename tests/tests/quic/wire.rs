@@ -2,13 +2,13 @@
 //! frames that it receives.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 
 use bytes::BytesMut;
-use portolan::{Frame, Medium, Offloads, SegmentKind, Transmit};
-use portolan_runtime::device::{Device, MemoryDevice, Room, Sent};
+use portolan::{Medium, Offloads, SegmentKind};
+use portolan_runtime::device::{Device, MemoryDevice, Outgoing, Readiness, Received};
 
 /// The offset of the flow label's first byte in an Ethernet frame with an IPv6 packet. The ECN
 /// field is in bits 5 and 4 (RFC 8200 §3).
@@ -58,30 +58,34 @@ impl Device for Counted {
     fn offloads(&self) -> Offloads {
         self.device.offloads()
     }
-    fn send(&mut self, transmit: &Transmit) -> io::Result<Sent> {
-        let sent = self.device.send(transmit)?;
-        let is_run = transmit.segments().is_some_and(|segments| segments.kind == SegmentKind::Udp);
-        if sent == Sent::Taken && is_run {
-            self.counts.runs.fetch_add(1, Ordering::Relaxed);
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        self.device.readiness(waker)
+    }
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        while let Some(transmit) = outgoing.peek() {
+            let is_run = transmit.segments().is_some_and(|segments| segments.kind == SegmentKind::Udp);
+            let mut one = outgoing.at_most(1);
+            self.device.transmit(&mut one)?;
+            if !one.is_empty() {
+                break;
+            }
+            self.counts.runs.fetch_add(u64::from(is_run), Ordering::Relaxed);
         }
-        Ok(sent)
+        Ok(())
     }
-    fn recv(&mut self) -> io::Result<Option<Frame>> {
-        let Some(mut frame) = self.device.recv()? else { return Ok(None) };
-        self.received += 1;
-        if self.marks.is_some_and(|marks| self.received.is_multiple_of(marks))
-            && frame.bytes[ECN_AT] & CE != 0
-        {
-            let mut bytes = BytesMut::from(frame.bytes);
-            bytes[ECN_AT] |= CE;
-            frame.bytes = bytes.freeze();
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+        let before = received.len();
+        self.device.receive(received)?;
+        for frame in &mut received.frames_mut()[before..] {
+            self.received += 1;
+            if self.marks.is_some_and(|marks| self.received.is_multiple_of(marks))
+                && frame.bytes[ECN_AT] & CE != 0
+            {
+                let mut bytes = BytesMut::from(std::mem::take(&mut frame.bytes));
+                bytes[ECN_AT] |= CE;
+                frame.bytes = bytes.freeze();
+            }
         }
-        Ok(Some(frame))
-    }
-    fn receive_fd(&self) -> BorrowedFd<'_> {
-        self.device.receive_fd()
-    }
-    fn room(&self) -> Room<'_> {
-        self.device.room()
+        Ok(())
     }
 }

@@ -1,13 +1,16 @@
 //! smoltcp with buffers of 4 MiB and its CUBIC, one socket, and one thread that polls it whenever
 //! it asks for that.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 use std::time::Instant as StdInstant;
 
 use portolan::{Frame, InterfaceId, Medium, Transmit};
-use portolan_runtime::device::{Device, MemoryDevice, MemoryPair, Sent};
+use portolan_runtime::device::{Device, MemoryDevice, MemoryPair, Outgoing, Received};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy;
@@ -16,6 +19,7 @@ use smoltcp::time::{Duration, Instant};
 use smoltcp::wire::{EthernetAddress, IpCidr};
 
 use super::{Host, PORT_FRAMES, Place, Program};
+use crate::emulator::Bell;
 use crate::flow::{CHUNK_BYTES, Shared, Stall};
 
 const SOCKET_BUFFER: usize = 4 << 20;
@@ -40,7 +44,7 @@ impl SmoltcpHost {
     fn machine(&self) -> io::Result<Machine> {
         let device = self.device.lock().map_err(|_| io::Error::other("a panic"))?.take();
         let device = device.ok_or_else(|| io::Error::other("smoltcp runs one flow"))?;
-        Ok(Machine::new(self.place, device))
+        Machine::new(self.place, device)
     }
 }
 
@@ -82,6 +86,7 @@ impl Host for SmoltcpHost {
 /// An interface, its device and one socket.
 struct Machine {
     device: Cable,
+    bell: Arc<Bell>,
     iface: Interface,
     sockets: SocketSet<'static>,
     handle: SocketHandle,
@@ -89,7 +94,9 @@ struct Machine {
 }
 
 impl Machine {
-    fn new(place: Place, device: MemoryDevice) -> Machine {
+    fn new(place: Place, mut device: MemoryDevice) -> io::Result<Machine> {
+        let bell = Bell::new()?;
+        device.readiness(&Waker::from(bell.clone()));
         let mut device = Cable(device);
         let config = Config::new(EthernetAddress(place.mac().0).into());
         let mut iface = Interface::new(config, &mut device, Instant::ZERO);
@@ -102,7 +109,7 @@ impl Machine {
         socket.set_congestion_control(CongestionControl::Cubic);
         let mut sockets = SocketSet::new(Vec::new());
         let handle = sockets.add(socket);
-        Machine { device, iface, sockets, handle, started_at: StdInstant::now() }
+        Ok(Machine { device, bell, iface, sockets, handle, started_at: StdInstant::now() })
     }
 
     fn socket(&mut self) -> &mut Socket<'static> {
@@ -117,11 +124,12 @@ impl Machine {
 
     /// Does what is possible, then sleeps until a frame comes or a timer is due.
     fn turn(&mut self) -> io::Result<()> {
+        self.bell.clear();
         self.iface.poll(self.now(), &mut self.device, &mut self.sockets);
         let now = self.now();
         let delay = self.iface.poll_delay(now, &self.sockets).unwrap_or(LONGEST_SLEEP).min(LONGEST_SLEEP);
         let timeout = Timespec { tv_sec: 0, tv_nsec: (delay.total_micros() * 1000) as i64 };
-        let mut fds = [PollFd::from_borrowed_fd(self.device.0.receive_fd(), PollFlags::IN)];
+        let mut fds = [PollFd::from_borrowed_fd(self.bell.0.as_fd(), PollFlags::IN)];
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(errno) => Err(errno.into()),
@@ -150,11 +158,10 @@ impl phy::TxToken for Tx<'_> {
         let mut frame = vec![0; len];
         let result = f(&mut frame);
         let transmit = Transmit::from_frame(InterfaceId::from_index(0), Frame::new(frame));
-        match self.0.send(&transmit) {
-            // The cable has more room than the path needs. If it were full, the frame would be
-            // lost, as on any cable.
-            Ok(Sent::Taken | Sent::Full) | Err(_) => result,
-        }
+        // The cable has more room than the path needs. If it were full, the frame would be lost, as
+        // on any cable.
+        let _ = self.0.transmit(&mut Outgoing::new(&mut VecDeque::from([transmit])));
+        result
     }
 }
 
@@ -163,8 +170,9 @@ impl phy::Device for Cable {
     type TxToken<'a> = Tx<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(Rx, Tx<'_>)> {
-        let frame = self.0.recv().ok().flatten()?;
-        Some((Rx(frame), Tx(&mut self.0)))
+        let mut frames = Vec::new();
+        self.0.receive(&mut Received::new(&mut frames, 1)).ok()?;
+        Some((Rx(frames.pop()?), Tx(&mut self.0)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Tx<'_>> {
