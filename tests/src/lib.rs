@@ -11,6 +11,7 @@
 //! - [`bpf`] compares random BPF programs on Portolan and the Linux kernel;
 //! - [`sockopt`] compares socket options by number and bytes with those of the Linux kernel;
 //! - [`packets`] makes random calls on packet sockets, on Portolan and on the Linux kernel;
+//! - [`forwarding`] sends random packets through Portolan and the Linux kernel as routers;
 //! - [`raw_sockets`] makes random calls on raw and echo sockets, likewise;
 //! - [`reuse_port`] compares how sockets that share a port are chosen, by program;
 //! - [`seeds`] plays the seeds of the commands that make such comparisons;
@@ -26,6 +27,7 @@ pub mod crowd;
 pub mod datagrams;
 pub mod differ;
 mod family;
+pub mod forwarding;
 pub mod fuzz;
 pub mod groups;
 pub mod host;

@@ -67,3 +67,10 @@ fn ping() {
     assert_says(&printed, &["56 bytes from 10.0.0.1: seq=3", "56 bytes from fd00::1: seq=3"]);
     assert_says(&printed, &["3 sent, 3 received"]);
 }
+
+#[test]
+fn router() {
+    let printed = run("router");
+    assert_says(&printed, &["10.0.2.2 answers 10.0.1.2:", "fd02::2 answers [fd03::2]:"]);
+    assert_says(&printed, &["10.9.9.9: Network unreachable", "the router has forwarded"]);
+}

@@ -57,7 +57,7 @@ impl Network {
         if self.share.as_ref().is_some_and(|share| !share.answers(packet)) {
             return Err(DropReason::OtherStack);
         }
-        let forwarded = self.onward_hop(header, packet).and_then(|hop| {
+        let forwarded = self.onward_hop(arrival.iface, header, packet).and_then(|hop| {
             let work = forwarding::device_work(&arrival.offload, header, packet).map_err(Refusal::silent)?;
             self.send_onward(ctx, hop, header, packet, work)
         });
@@ -68,7 +68,7 @@ impl Network {
     }
 
     /// The next hop of a packet for another host, if it may be forwarded.
-    fn onward_hop(&self, header: &IpHeader, packet: &[u8]) -> Result<Hop, Refusal> {
+    fn onward_hop(&self, iface: InterfaceId, header: &IpHeader, packet: &[u8]) -> Result<Hop, Refusal> {
         let (src, dst) = (header.src, header.dst);
         if src.is_unspecified() {
             return Err(Refusal::silent(DropReason::Martian));
@@ -90,8 +90,8 @@ impl Network {
         if header.hop_limit <= 1 {
             return Err(Refusal::answered(DropReason::HopLimitExceeded, IcmpError::TimeExceeded));
         }
-        // RFC 4443 §3.1.
-        if is_link_local(src) {
+        // RFC 4291 §2.5.6, RFC 4443 §3.1.
+        if is_link_local(src) && hop.iface != iface {
             return Err(Refusal::answered(DropReason::NotForUs, IcmpError::BeyondScope));
         }
         Ok(hop)
