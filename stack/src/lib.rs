@@ -151,7 +151,7 @@ pub use multicast::{FilterMode, MulticastInterface, SourceFilter};
 pub use network::{
     AddressState, Cidr, Forwarding, InterceptedNetwork, Interception, InterfaceConfig, InterfaceId,
     InterfaceInfo, MacAddr, Medium, NeighborInfo, NeighborState, PacketType, ParseCidrError,
-    ParseMacAddrError, Route,
+    ParseMacAddrError, ProxyAnswers, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{Cancellation, IgnoreReason, PendingConnection, PendingEvent, Rejection, Unreachable};

@@ -26,7 +26,7 @@ use super::cidr::Cidr;
 ///     .network("169.254.169.254/32".parse()?);
 /// # Ok::<(), portolan::ParseCidrError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Interception {
     /// The destinations. A packet is taken if one of them matches.
@@ -34,6 +34,31 @@ pub struct Interception {
     /// Whether echo requests to the destinations are answered. False: an answer would say that a
     /// host is there.
     pub answer_echo: bool,
+    /// Which neighbours' questions for the link address of a destination are answered with ours, on
+    /// Ethernet. [`ProxyAnswers::OtherNetworks`].
+    pub proxy_answers: ProxyAnswers,
+}
+
+/// For which intercepted destinations an interface answers ARP requests (RFC 1027) and neighbour
+/// solicitations (RFC 4861 §7.2.8) as if they were its own.
+///
+/// Probes for duplicate addresses are never answered: a host can have any address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProxyAnswers {
+    /// For none: the neighbours use an address of ours as their gateway.
+    None,
+    /// For those that are in no network of the interface's addresses.
+    OtherNetworks,
+    /// For all, those in the networks of the interface included. Their hosts can then no longer be
+    /// reached.
+    All,
+}
+
+impl Default for Interception {
+    fn default() -> Self {
+        Interception::none()
+    }
 }
 
 /// A network, and the ports in it, whose packets are intercepted.
@@ -70,7 +95,11 @@ impl Interception {
 
     /// No destination.
     pub fn none() -> Self {
-        Interception::default()
+        Interception {
+            destinations: Vec::new(),
+            answer_echo: false,
+            proxy_answers: ProxyAnswers::OtherNetworks,
+        }
     }
 
     /// Adds a network with all its ports.
@@ -87,6 +116,12 @@ impl Interception {
     /// Sets whether echo requests are answered.
     pub fn answer_echo(mut self, answers: bool) -> Self {
         self.answer_echo = answers;
+        self
+    }
+
+    /// Sets which neighbours' questions are answered.
+    pub fn proxy_answers(mut self, answers: ProxyAnswers) -> Self {
+        self.proxy_answers = answers;
         self
     }
 

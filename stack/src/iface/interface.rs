@@ -9,7 +9,7 @@ use super::address::{Address, AddressEvent, AddressState};
 use super::cidr::Cidr;
 use super::config::{InterfaceConfig, InterfaceInfo};
 use super::forwarding::Forwarding;
-use super::interception::Interception;
+use super::interception::{Interception, ProxyAnswers};
 use crate::config::{Config, NeighborConfig};
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
@@ -175,6 +175,34 @@ impl Interface {
     /// Whether `addr` is an address of this interface that is in use.
     pub(crate) fn owns(&self, addr: IpAddr) -> bool {
         self.addresses.iter().any(|address| address.cidr.addr == addr && address.is_preferred())
+    }
+
+    /// Whether a neighbour's question for the link address of this other host is answered with ours.
+    /// The caller knows that no interface has the address.
+    pub(crate) fn is_proxy_for(&self, addr: IpAddr) -> bool {
+        let is_host = match addr {
+            IpAddr::V4(v4) => {
+                !v4.is_loopback() && !is_class_e(v4) && v4.octets()[0] != 0 && !self.is_broadcast(v4)
+            }
+            IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unspecified() && v6.to_ipv4_mapped().is_none(),
+        };
+        let Some(interception) = self.interception.as_ref().filter(|_| is_host && !addr.is_multicast())
+        else {
+            return false;
+        };
+        let is_near = || self.addresses.iter().any(|address| address.cidr.contains(addr));
+        let answers = match interception.proxy_answers {
+            ProxyAnswers::None => false,
+            ProxyAnswers::OtherNetworks => !is_near(),
+            ProxyAnswers::All => true,
+        };
+        answers && interception.names(addr)
+    }
+
+    /// Whether it answers neighbours for other hosts.
+    pub(crate) fn is_proxy(&self) -> bool {
+        let proxies = |interception: &Interception| interception.proxy_answers != ProxyAnswers::None;
+        self.interception.as_deref().is_some_and(proxies)
     }
 
     /// Whether `addr` is the limited broadcast address, or that of one of this link's networks.

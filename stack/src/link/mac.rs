@@ -39,6 +39,11 @@ impl MacAddr {
         }
     }
 
+    /// Whether frames to it are for a solicited-node group (RFC 4291 §2.7.1, RFC 2464 §7).
+    pub(crate) fn is_for_solicited_node(self) -> bool {
+        matches!(self.0, [0x33, 0x33, 0xff, ..])
+    }
+
     /// The link-local address for this MAC address: fe80::/64 and the modified EUI-64 identifier
     /// (RFC 4291 §2.5.1 and appendix A).
     pub(crate) fn link_local(self) -> Ipv6Addr {

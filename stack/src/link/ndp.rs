@@ -35,6 +35,12 @@ pub(crate) fn solicited_node(addr: Ipv6Addr) -> Ipv6Addr {
     Ipv6Addr::from([0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, a, b, c])
 }
 
+/// The target of a neighbour solicitation that was not checked yet; `None` for another message.
+pub(crate) fn solicited_target(message: &[u8]) -> Option<Ipv6Addr> {
+    let target: &[u8; 16] = message.get(8..)?.first_chunk()?;
+    (message.first() == Some(&NEIGHBOR_SOLICITATION)).then(|| Ipv6Addr::from(*target))
+}
+
 /// A message that passed the checks of RFC 4861.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NdpMessage {

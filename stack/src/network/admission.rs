@@ -57,6 +57,9 @@ impl Network {
             // The weak host model (RFC 1122 §3.3.4.2), as in Linux: a packet may be for any of our
             // addresses, whichever interface it came in through.
             None if self.is_own(dst, arrival.iface) => Cast::Unicast,
+            None if dst.is_multicast() && self.is_proxied_solicitation(arrival.iface, header, packet) => {
+                Cast::Multicast
+            }
             // RFC 1812 §5.3.4: a packet from a broadcast frame is not forwarded.
             None if dst.is_multicast() || arrival.link_cast != Cast::Unicast => {
                 return Admission::Drop(DropReason::NotForUs);

@@ -9,6 +9,7 @@ use crate::iface::interception::{Interception, PacketPort};
 use crate::iface::interface::Interface;
 use crate::interface_id::InterfaceId;
 use crate::ip::{IpHeader, extension, protocol, read_u8, read_u16};
+use crate::link::ndp;
 
 impl Network {
     /// Whether an interface intercepts packets to this address, at least those to some ports.
@@ -16,6 +17,27 @@ impl Network {
         self.interfaces.iter().any(|interface| {
             interface.interception.as_ref().is_some_and(|interception| interception.names(addr))
         })
+    }
+
+    /// Whether an interface answers a neighbour's question for the link address of this other host.
+    pub(super) fn is_proxy_for(&self, iface: InterfaceId, addr: IpAddr) -> bool {
+        let is_proxy = self.interface(iface).is_some_and(|interface| interface.is_proxy_for(addr));
+        is_proxy && self.interface_with(addr).is_none()
+    }
+
+    /// Whether this is a neighbour solicitation for another host that an interface answers for. Such
+    /// packets go to groups that no address of ours has.
+    pub(super) fn is_proxied_solicitation(
+        &self,
+        iface: InterfaceId,
+        header: &IpHeader,
+        packet: &[u8],
+    ) -> bool {
+        let message = packet.get(header.header_len..).unwrap_or_default();
+        header.protocol == protocol::ICMPV6
+            && ndp::solicited_target(message).is_some_and(|target| {
+                header.dst == ndp::solicited_node(target) && self.is_proxy_for(iface, target.into())
+            })
     }
 
     /// What an interface intercepts, if anything.

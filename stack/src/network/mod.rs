@@ -39,7 +39,7 @@ pub use crate::iface::address::AddressState;
 pub use crate::iface::cidr::{Cidr, ParseCidrError};
 pub use crate::iface::config::{InterfaceConfig, InterfaceInfo};
 pub use crate::iface::forwarding::Forwarding;
-pub use crate::iface::interception::{InterceptedNetwork, Interception};
+pub use crate::iface::interception::{InterceptedNetwork, Interception, ProxyAnswers};
 pub use crate::iface::routes::Route;
 pub use crate::interface_id::InterfaceId;
 pub use crate::link::mac::{MacAddr, ParseMacAddrError};

@@ -13,6 +13,7 @@ use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
 use crate::icmp::quote::Quote;
+use crate::iface::interface::Interface;
 use crate::interface_id::InterfaceId;
 use crate::ip::checksum::transport_checksum;
 use crate::ip::input::Arrival;
@@ -87,6 +88,9 @@ impl Network {
         let Some(&mac) = frame.first_chunk() else { return Ok(()) };
         let mac = MacAddr(mac);
         if mac == MacAddr::BROADCAST || self.groups_of(iface).is_some_and(|groups| groups.has_mac(mac)) {
+            return Ok(());
+        }
+        if mac.is_for_solicited_node() && self.interface(iface).is_some_and(Interface::is_proxy) {
             return Ok(());
         }
         if let Some(quote) = frame.get(ethernet::HEADER_LEN..).and_then(Quote::parse) {

@@ -36,7 +36,7 @@ impl Network {
             Ok(arp) => arp,
             Err(reason) => return ctx.count_drop(reason),
         };
-        let Some(interface) = self.interface_mut(iface) else { return };
+        let Some(interface) = self.interface(iface) else { return };
         let Some(own) = interface.mac() else { return };
         let (sender, target) = (IpAddr::V4(arp.sender_ip), IpAddr::V4(arp.target_ip));
         ctx.subject = Subject::Arp { sender, target };
@@ -51,7 +51,11 @@ impl Network {
             let contested = if probes_with_us { target } else { sender };
             return self.on_address_conflict(ctx, iface, contested);
         }
-        if arp.operation == Operation::Request && interface.owns(target) {
+        // Announcements name their sender as the target.
+        let is_question = arp.operation == Operation::Request && !is_probe && sender != target;
+        let is_proxied = is_question && self.is_proxy_for(iface, target);
+        let Some(interface) = self.interface_mut(iface) else { return };
+        if (arp.operation == Operation::Request && interface.owns(target)) || is_proxied {
             if !is_probe {
                 let pending = interface.neighbors.on_solicited_by(ctx.now, sender, arp.sender_mac);
                 self.send_pending(ctx, iface, sender, pending);
@@ -103,9 +107,11 @@ impl Network {
         target: Ipv6Addr,
         source_mac: Option<MacAddr>,
     ) {
+        let is_proxied = !src.is_unspecified() && self.is_proxy_for(iface, IpAddr::V6(target));
         let Some(interface) = self.interface_mut(iface) else { return };
         match interface.address_state(IpAddr::V6(target)) {
             Some(AddressState::Preferred) => {}
+            None if is_proxied => {}
             Some(AddressState::Tentative) if src.is_unspecified() => {
                 return self.on_address_conflict(ctx, iface, IpAddr::V6(target));
             }
@@ -115,7 +121,8 @@ impl Network {
         let answer = NdpMessage::Advertisement {
             target,
             target_mac: Some(own),
-            flags: AdvertisementFlags { router, solicited, override_: true },
+            // RFC 4861 §7.2.8: the host itself comes before its proxies.
+            flags: AdvertisementFlags { router, solicited, override_: !is_proxied },
         };
         if let Some(mac) = source_mac.filter(|_| solicited) {
             let pending = interface.neighbors.on_solicited_by(ctx.now, IpAddr::V6(src), mac);

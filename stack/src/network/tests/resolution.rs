@@ -1,6 +1,7 @@
 //! ARP and NDP on the wire: duplicate address detection, conflicts, answers, neighbours that do not
 //! answer.
 
+use alloc::string::ToString as _;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
@@ -316,4 +317,98 @@ fn groups_and_broadcasts_need_no_resolution() {
     let mdns = host.send_udp("224.0.0.251", b"all").unwrap().unwrap();
     other.receive(mdns);
     assert_eq!(other.drops(DropReason::OtherStation), 1);
+}
+
+/// A host that intercepts everything on an Ethernet, and answers for these destinations.
+fn proxy(answers: ProxyAnswers) -> Host {
+    let config = InterfaceConfig::new(Medium::Ethernet(mac(2)))
+        .address(cidr("10.0.0.2/24"))
+        .address(cidr("fd00::2/64"))
+        .intercept(Interception::all().proxy_answers(answers));
+    let mut host = Host::bare();
+    host.with(|network, ctx| network.add_interface(ctx, config)).unwrap();
+    host.advance(Duration::from_secs(10));
+    host.frames();
+    host
+}
+
+#[test]
+fn a_proxy_answers_for_hosts_elsewhere_and_only_if_told_to_for_those_on_the_link() {
+    for (answers, far, near) in [
+        (ProxyAnswers::None, false, false),
+        (ProxyAnswers::OtherNetworks, true, false),
+        (ProxyAnswers::All, true, true),
+    ] {
+        for (target, expected) in [("203.0.113.7", far), ("10.0.0.77", near)] {
+            let mut host = proxy(answers);
+            let question = ArpPacket::request(mac(1), v4("10.0.0.1"), v4(target));
+            host.receive(arp_frame(MacAddr::BROADCAST, question));
+            let found = arps(&host.frames());
+            let answer = expected.then(|| (mac(1), question.reply(mac(2))));
+            assert_eq!(found, Vec::from_iter(answer), "{answers:?} {target}");
+        }
+        for (target, expected) in [("2001:db8::7", far), ("fd00::77", near)] {
+            let mut host = proxy(answers);
+            let group = ndp::solicited_node(v6(target));
+            let group_mac = MacAddr::for_group(group.into()).unwrap();
+            let question = solicitation(target, Some(mac(1)));
+            host.receive(ndp_frame(group_mac, mac(1), "fd00::1", &group.to_string(), question));
+            let found = ndps(&host.frames());
+            // RFC 4861 §7.2.8: without the override flag.
+            let flags = AdvertisementFlags { router: false, solicited: true, override_: false };
+            let message = NdpMessage::Advertisement { target: v6(target), target_mac: Some(mac(2)), flags };
+            let answer = expected.then(|| (mac(1), v6(target), v6("fd00::1"), message));
+            assert_eq!(found, Vec::from_iter(answer), "{answers:?} {target}");
+        }
+    }
+}
+
+#[test]
+fn a_proxy_answers_no_probe_no_announcement_and_for_no_address_that_is_no_hosts() {
+    let mut host = proxy(ProxyAnswers::All);
+    for (sender, target) in [
+        ("0.0.0.0", "203.0.113.7"),
+        ("203.0.113.7", "203.0.113.7"),
+        ("10.0.0.1", "10.0.0.255"),
+        ("10.0.0.1", "255.255.255.255"),
+        ("10.0.0.1", "224.0.0.1"),
+        ("10.0.0.1", "240.0.0.1"),
+        ("10.0.0.1", "127.0.0.1"),
+        ("10.0.0.1", "0.0.0.0"),
+        ("10.0.0.1", "169.254.1.1"),
+    ] {
+        let question = ArpPacket::request(mac(1), v4(sender), v4(target));
+        host.receive(arp_frame(MacAddr::BROADCAST, question));
+        assert_eq!(arps(&host.frames()), [], "{sender} {target}");
+    }
+    for (src, target, source_mac) in
+        [("::", "2001:db8::7", None), ("fd00::1", "fe80::7", Some(mac(1))), ("fd00::1", "::1", Some(mac(1)))]
+    {
+        let group = ndp::solicited_node(v6(target));
+        let group_mac = MacAddr::for_group(group.into()).unwrap();
+        let question = solicitation(target, source_mac);
+        host.receive(ndp_frame(group_mac, mac(1), src, &group.to_string(), question));
+        assert_eq!(ndps(&host.frames()), [], "{src} {target}");
+    }
+    // A solicitation in a group that is not its target's.
+    let question = solicitation("2001:db8::7", Some(mac(1)));
+    let group_mac = MacAddr::for_group(ip("ff02::1:ff00:8")).unwrap();
+    host.receive(ndp_frame(group_mac, mac(1), "fd00::1", "ff02::1:ff00:8", question));
+    assert_eq!(ndps(&host.frames()), []);
+    // Its own addresses are its own.
+    host.receive(arp_frame(MacAddr::BROADCAST, ArpPacket::request(mac(1), v4("10.0.0.1"), v4("10.0.0.2"))));
+    assert_eq!(arps(&host.frames()).len(), 1);
+}
+
+#[test]
+fn a_proxy_answers_within_the_limit_for_each_neighbour() {
+    let mut host = proxy(ProxyAnswers::OtherNetworks);
+    let limit = host.config.neighbor.max_answers_per_second as usize;
+    let mut answers = 0;
+    for number in 0..limit as u32 + 100 {
+        let target = Ipv4Addr::from_bits(0xcb00_7100 + number);
+        host.receive(arp_frame(MacAddr::BROADCAST, ArpPacket::request(mac(1), v4("10.0.0.1"), target)));
+        answers += arps(&host.frames()).len();
+    }
+    assert_eq!((answers, host.drops(DropReason::NeighborRateLimit)), (limit, 100));
 }
