@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::steering::{Share, Steering};
-use portolan::{Cidr, Config, InterfaceConfig, InterfaceId, Route, Stack};
+use portolan::{Cidr, Config, Interception, InterfaceConfig, InterfaceId, Route, Stack};
 
 use crate::clock::Clock;
 use crate::device::Device;
@@ -15,7 +15,7 @@ use crate::engine::inbox::{InboxDevice, InboxSet, QueueDevice};
 use crate::engine::stacks::Stacks;
 #[cfg(feature = "resolver")]
 use crate::names::config::ResolverConfig;
-use crate::plan::{self, PlannedInterface, refused};
+use crate::plan::{self, InterfaceSettings, PlannedInterface, refused};
 use crate::runtime::{Devices, Runtime};
 
 /// Puts a stack together and starts it.
@@ -25,6 +25,8 @@ pub struct Builder {
     interfaces: Vec<PlannedInterface>,
     /// Whether a gateway was given before any interface.
     stray_gateway: Option<IpAddr>,
+    /// Whether an interception was given before any interface.
+    has_stray_interception: bool,
     busy_poll: Duration,
     spread_udp_ports: Vec<u16>,
     #[cfg(feature = "resolver")]
@@ -39,6 +41,7 @@ impl Builder {
             seed: None,
             interfaces: Vec::new(),
             stray_gateway: None,
+            has_stray_interception: false,
             busy_poll: Duration::ZERO,
             spread_udp_ports: Vec::new(),
             #[cfg(feature = "resolver")]
@@ -92,14 +95,26 @@ impl Builder {
 
     fn add(&mut self, devices: Vec<Box<dyn Device>>, addresses: impl IntoIterator<Item = Cidr>) {
         let addresses = addresses.into_iter().collect();
-        self.interfaces.push(PlannedInterface { devices, addresses, gateways: Vec::new() });
+        let settings =
+            InterfaceSettings { addresses, gateways: Vec::new(), interception: Interception::none() };
+        self.interfaces.push(PlannedInterface { devices, settings });
     }
 
     /// Adds a default route through this router, on the interface that was added last.
     pub fn gateway(mut self, router: IpAddr) -> Self {
         match self.interfaces.last_mut() {
-            Some(interface) => interface.gateways.push(router),
+            Some(interface) => interface.settings.gateways.push(router),
             None => self.stray_gateway = Some(router),
+        }
+        self
+    }
+
+    /// Makes the interface that was added last take these packets for other hosts.
+    /// [`TcpInterceptor`](crate::TcpInterceptor) decides about TCP connections.
+    pub fn intercept(mut self, interception: Interception) -> Self {
+        match self.interfaces.last_mut() {
+            Some(interface) => interface.settings.interception = interception,
+            None => self.has_stray_interception = true,
         }
         self
     }
@@ -152,8 +167,11 @@ impl Builder {
     /// of the addresses. An error of the operating system if it has no thread or descriptor left,
     /// and an error of a device that fails.
     pub fn start(self) -> io::Result<Runtime> {
-        let wanted: Vec<Cidr> =
-            self.interfaces.iter().flat_map(|interface| interface.addresses.iter().copied()).collect();
+        let wanted: Vec<Cidr> = self
+            .interfaces
+            .iter()
+            .flat_map(|interface| interface.settings.addresses.iter().copied())
+            .collect();
         let runtime = self.start_without_waiting()?;
         runtime.handle().wait_until_probed(None)?;
         runtime.handle().check_unique(&wanted)?;
@@ -181,6 +199,12 @@ impl Builder {
                  it belongs to the interface that was added last"
             )));
         }
+        if self.has_stray_interception {
+            return Err(refused(
+                "an interception was given before any interface: call Builder::intercept after Builder::interface, as it \
+                 belongs to the interface that was added last",
+            ));
+        }
         let seed = match self.seed {
             Some(seed) => seed,
             None => random_seed()?,
@@ -189,8 +213,8 @@ impl Builder {
             return self.start_several(count, seed);
         }
         let plan = self.interfaces.into_iter().flat_map(|interface| {
-            let PlannedInterface { devices, addresses, gateways } = interface;
-            devices.into_iter().map(move |device| (device, addresses.clone(), gateways.clone()))
+            let PlannedInterface { devices, settings } = interface;
+            devices.into_iter().map(move |device| (device, settings.clone()))
         });
         let (stack, devices) = connect(Stack::new(self.config, seed, Clock::now()), plan)?;
         Runtime::start_with(stack, devices, self.busy_poll)
@@ -212,17 +236,17 @@ impl Builder {
         let mut interfaces: Vec<_> = self
             .interfaces
             .into_iter()
-            .map(|interface| (interface.devices.into_iter(), interface.addresses, interface.gateways))
+            .map(|interface| (interface.devices.into_iter(), interface.settings))
             .collect();
         let mut all = Vec::new();
         for index in 0..count {
             let (mut plan, mut inboxes) = (Vec::new(), Vec::new());
-            for ((devices, addresses, gateways), inbox_set) in interfaces.iter_mut().zip(&inbox_sets) {
+            for ((devices, settings), inbox_set) in interfaces.iter_mut().zip(&inbox_sets) {
                 // `plan::check` has counted them.
                 let Some(device) = devices.next() else { continue };
                 inboxes.push(InboxDevice::beside(&device, index, inbox_set.clone()));
                 let device: Box<dyn Device> = Box::new(QueueDevice::new(device, index, inbox_set.clone()));
-                plan.push((device, addresses.clone(), gateways.clone()));
+                plan.push((device, settings.clone()));
             }
             // Each stack has its own seed: the random numbers of one tell nothing about those of
             // the others.
@@ -249,12 +273,13 @@ impl Builder {
 /// Gives a stack an interface for each device.
 fn connect(
     mut stack: Stack,
-    interfaces: impl IntoIterator<Item = (Box<dyn Device>, Vec<Cidr>, Vec<IpAddr>)>,
+    interfaces: impl IntoIterator<Item = (Box<dyn Device>, InterfaceSettings)>,
 ) -> io::Result<(Stack, Devices)> {
     let now = Clock::now();
     let mut devices = Vec::new();
-    for (device, addresses, gateways) in interfaces {
+    for (device, InterfaceSettings { addresses, gateways, interception }) in interfaces {
         let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
+        let config = config.intercept(interception);
         let config = addresses.into_iter().fold(config, InterfaceConfig::address);
         let name = device.name();
         let iface = stack

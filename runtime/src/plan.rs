@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use portolan::{Cidr, Config, MacAddr};
+use portolan::{Cidr, Config, Interception, MacAddr};
 
 use crate::device::Device;
 
@@ -16,8 +16,15 @@ const SMALLEST_IPV6_MTU: usize = 1280;
 pub(crate) struct PlannedInterface {
     /// One device for each queue.
     pub(crate) devices: Vec<Box<dyn Device>>,
+    pub(crate) settings: InterfaceSettings,
+}
+
+/// The settings of an interface, which are the same for each of its queues.
+#[derive(Clone)]
+pub(crate) struct InterfaceSettings {
     pub(crate) addresses: Vec<Cidr>,
     pub(crate) gateways: Vec<IpAddr>,
+    pub(crate) interception: Interception,
 }
 
 /// Checks everything that can be known before a stack is made. Returns how many queues each
@@ -48,7 +55,7 @@ impl PlannedInterface {
                 "the queues of {name} differ: all must have the same medium, MAC address and MTU"
             )));
         }
-        if self.addresses.is_empty() {
+        if self.settings.addresses.is_empty() {
             return Err(refused(format!(
                 "{name} has no address: give one with Builder::interface, such as \"10.0.0.2/24\"; for addresses that \
                  come later (Stack::add_address), make the stack with Stack::new and drive it with Runtime::start"
@@ -68,7 +75,7 @@ impl PlannedInterface {
                  all zeros, like 02:00:5e:10:00:01"
             )));
         }
-        for (index, cidr) in self.addresses.iter().enumerate() {
+        for (index, cidr) in self.settings.addresses.iter().enumerate() {
             if let Some(why) = fault(*cidr) {
                 return Err(refused(format!("{name} cannot have the address {cidr}: {why}")));
             }
@@ -78,14 +85,14 @@ impl PlannedInterface {
                      (RFC 8200 §5); raise the MTU, or give only IPv4 addresses"
                 )));
             }
-            if self.addresses.iter().take(index).any(|earlier| earlier.addr == cidr.addr) {
+            if self.settings.addresses.iter().take(index).any(|earlier| earlier.addr == cidr.addr) {
                 return Err(refused(format!(
                     "{name} is given the address {} twice: leave one out",
                     cidr.addr
                 )));
             }
         }
-        self.gateways.iter().try_for_each(|&gateway| self.check_gateway(gateway, &**device))
+        self.settings.gateways.iter().try_for_each(|&gateway| self.check_gateway(gateway, &**device))
     }
 
     fn check_gateway(&self, gateway: IpAddr, device: &dyn Device) -> io::Result<()> {
@@ -95,16 +102,19 @@ impl PlannedInterface {
                 "{gateway} cannot be a gateway of {name}: give the address of a router on its link"
             )));
         }
-        if self.addresses.iter().any(|ours| ours.addr == gateway) {
+        if self.settings.addresses.iter().any(|ours| ours.addr == gateway) {
             return Err(refused(format!(
                 "the gateway {gateway} is the stack's own address on {name}: give that of a router on its link"
             )));
         }
         let is_link_local = matches!(gateway, IpAddr::V6(v6) if v6.is_unicast_link_local());
         let has_neighbors = device.medium().mac().is_some();
-        if has_neighbors && !is_link_local && !self.addresses.iter().any(|ours| ours.contains(gateway)) {
+        if has_neighbors
+            && !is_link_local
+            && !self.settings.addresses.iter().any(|ours| ours.contains(gateway))
+        {
             let networks: Vec<String> =
-                self.addresses.iter().map(|ours| ours.network().to_string()).collect();
+                self.settings.addresses.iter().map(|ours| ours.network().to_string()).collect();
             return Err(refused(format!(
                 "the gateway {gateway} is not on the link of {name}, whose networks are {}: give a router in one of \
                  them, or the stack an address in the gateway's network",

@@ -3,6 +3,7 @@
 mod address_error;
 mod datagrams;
 mod packets;
+mod pending;
 pub(crate) mod settings;
 mod stream;
 pub(crate) mod unix;
@@ -258,6 +259,11 @@ impl Socket {
         if self.begin_connect(addr)? == Connecting::Done {
             return Ok(());
         }
+        self.wait_until_open(addr, timeout)
+    }
+
+    /// Waits until a connection with this peer is open, at most `timeout`.
+    fn wait_until_open(&self, peer: SocketAddr, timeout: Option<Duration>) -> io::Result<()> {
         let wait_limit = timeout.map_or(WaitLimit::Forever, WaitLimit::For);
         let d = self.descriptor;
         self.engine()
@@ -266,7 +272,7 @@ impl Socket {
             })
             .map_err(|error| match error.kind() {
                 io::ErrorKind::WouldBlock => {
-                    io::Error::new(io::ErrorKind::TimedOut, format!("{addr} did not answer in time"))
+                    io::Error::new(io::ErrorKind::TimedOut, format!("{peer} did not answer in time"))
                 }
                 _ => error,
             })

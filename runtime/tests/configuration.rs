@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use common::{addr, addresses, config, pair, start, within_time};
 use portolan::{
-    AddressState, Cidr, Config, InterfaceConfig, InterfaceId, MacAddr, Medium, SocketOption, Stack,
+    AddressState, Cidr, Config, Interception, InterfaceConfig, InterfaceId, MacAddr, Medium, SocketOption,
+    Stack,
 };
 use portolan_runtime::device::{Device, MemoryPair, memory_pair};
 use portolan_runtime::{Builder, Clock, EchoSocket, Runtime, TcpListener, TcpStream, UdpSocket};
@@ -110,6 +111,12 @@ fn gateways_that_cannot_be_reached_are_refused() {
         refusal(Builder::new().gateway([10, 0, 0, 9].into()).interface(a, addresses(1))),
         "the gateway 10.0.0.9 was given before any interface: call Builder::gateway after Builder::interface, as it \
          belongs to the interface that was added last"
+    );
+    let (a, _b) = memory_pair().unwrap();
+    assert_eq!(
+        refusal(Builder::new().intercept(Interception::all()).interface(a, addresses(1))),
+        "an interception was given before any interface: call Builder::intercept after Builder::interface, as it belongs \
+         to the interface that was added last"
     );
 }
 

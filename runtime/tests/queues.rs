@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use common::hooked::{Hook, Hooked};
 use common::{addr, addresses, config, pattern, start, within_time};
-use portolan::{DropReason, Frame, Medium};
+use portolan::{DropReason, Frame, Interception, Medium};
 use portolan_runtime::device::{
     Device, MemoryDevice, MemoryPair, Outgoing, Readiness, Received, memory_pair,
 };
-use portolan_runtime::{Builder, EchoSocket, Runtime, TcpListener, TcpStream, UdpSocket};
+use portolan_runtime::{Builder, EchoSocket, Runtime, TcpInterceptor, TcpListener, TcpStream, UdpSocket};
 
 /// One of several queues of a device: the first reader gets the next frame.
 struct Queue {
@@ -268,4 +268,33 @@ fn queues_that_do_not_fit_together_are_refused() {
     let strangers = Builder::new().interface_with_queues([b, e], addresses(1));
     let error = strangers.start().unwrap_err();
     assert!(error.to_string().contains("MAC address"), "{error}");
+}
+
+#[test]
+fn connections_to_any_address_come_to_all_stacks_and_one_interceptor() {
+    let (a, b) = MemoryPair::new().capacity(4096).build().unwrap();
+    let several = Builder::new().config(config()).seed([1; 32]);
+    let several = several.interface_with_queues(queues(a, 2), addresses(1));
+    let several = several.intercept(Interception::all()).start().unwrap();
+    let client = Builder::new().config(config()).seed([2; 32]).interface(b, addresses(2));
+    let client = client.gateway("10.0.0.1".parse().unwrap()).start().unwrap();
+    let interceptor = TcpInterceptor::new(&several).unwrap();
+    let deciding = thread::spawn(move || {
+        for _ in 0..32 {
+            let pending = interceptor.next().unwrap();
+            let name = pending.destination().to_string();
+            pending.accept().unwrap().write_all(name.as_bytes()).unwrap();
+        }
+    });
+    within_time(move || {
+        for host in 1..=32 {
+            let destination = ([203, 0, 113, host], 443);
+            let mut name = String::new();
+            TcpStream::connect(&client, destination).unwrap().read_to_string(&mut name).unwrap();
+            assert_eq!(name, format!("203.0.113.{host}:443"));
+        }
+        deciding.join().unwrap();
+        let accepted = several.handle().with_each_stack(|stack| stack.stats().interception.accepted);
+        assert!(accepted.iter().all(|&accepted| accepted > 4), "{accepted:?}");
+    });
 }

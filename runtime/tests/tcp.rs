@@ -1,6 +1,8 @@
 //! Blocking TCP between two runtimes.
 
 mod common;
+#[path = "tcp/interceptor.rs"]
+mod interceptor;
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;

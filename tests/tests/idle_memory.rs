@@ -12,8 +12,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use portolan::testing::{Pair, PairConfig, Side};
-use portolan::{Descriptor, Domain, Error, SockAddr, SocketKind, SocketOption, TcpState};
+use portolan::testing::{PacketBuilder, Pair, PairConfig, Side, TcpSegment};
+use portolan::{
+    Config, Descriptor, Domain, Error, Frame, Instant, Interception, InterfaceConfig, Medium, SockAddr,
+    SocketKind, SocketOption, Stack, TcpState,
+};
 
 struct Counting;
 
@@ -180,4 +183,32 @@ fn a_socket_that_was_reset_keeps_its_answers_only() {
         assert!(info.last_data_recv > Duration::from_secs(5), "{info:?}");
         assert_eq!(stack.take_error(client), Ok(Some(Error::ConnectionReset)));
     }
+}
+
+/// SYNs that are intercepted, on which the program never decides, and which come from as many hosts
+/// as there are. Tables, sorted sets and unused capacity are counted.
+#[test]
+fn a_pending_connection_takes_at_most_384_bytes_in_all() {
+    const PENDING: u32 = 10_000;
+    const PENDING_LIMIT: usize = 384;
+    let _counted = COUNTED.lock().unwrap();
+    let now = Instant::ZERO;
+    let mut stack = Stack::new(Config::default(), [7; 32], now);
+    let tunnel = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/8".parse().unwrap());
+    let tunnel = stack.add_interface(now, tunnel.intercept(Interception::all())).unwrap();
+    let interceptor = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    stack.intercept(interceptor).unwrap();
+    let before = LIVE.load(Ordering::Relaxed);
+    // The options of Linux.
+    let options = vec![2, 4, 5, 180, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
+    let syn = TcpSegment { flags: TcpSegment::SYN, options, ..TcpSegment::new(40_000, 443) };
+    for number in 0..PENDING {
+        let source = (0x0a01_0000 + number).to_be_bytes().into();
+        let packet = PacketBuilder::new(source, [203, 0, 113, 7].into()).tcp(&syn);
+        stack.handle_frame(now, tunnel, Frame::new(packet));
+    }
+    assert_eq!(stack.stats().interception.pending, u64::from(PENDING));
+    let each = (LIVE.load(Ordering::Relaxed) - before) / PENDING as usize;
+    println!("{each} bytes for each of {PENDING} pending connections");
+    assert!(each <= PENDING_LIMIT, "{each}");
 }

@@ -86,6 +86,14 @@ calls! {
         kinds.tcp.poll_pending(&mut env, id)
     }
 
+    /// Whether this connection still waits for a decision. `InvalidArgument` unless
+    /// [`intercept`](Stack::intercept) was called.
+    pub fn is_pending(&self, d: Descriptor, pending: PendingId) -> Result<bool> {
+        let (stack, caller) = self.caller();
+        let (id, _) = stack.sockets.common.socket(caller, d)?;
+        stack.sockets.kinds.tcp.is_pending(&stack.sockets.common, id, pending)
+    }
+
     /// Accepts a pending connection: the SYN is answered now, with a sequence number of now.
     /// Returns the descriptor of a stream socket whose local address is the destination. It becomes
     /// writable when the connection is established, as after [`connect`](Stack::connect); closed

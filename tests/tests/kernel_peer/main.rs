@@ -2,7 +2,7 @@
 //! what a person with a TAP device would see. The tools are the usual ones (`ping`, `curl`, `ip`)
 //! and small programs over `std::net`.
 //!
-//! `multicast` and `packets` look into the sockets of the stack, so it runs in the process of the
+//! `interception`, `multicast` and `packets` look into the sockets of the stack, so it runs in the process of the
 //! test there (`wire`), and not in the command.
 //!
 //! Needs Linux with /dev/net/tun; no privileges where user namespaces are allowed.
@@ -11,6 +11,7 @@ mod command;
 mod ecn;
 mod hostile;
 mod impaired;
+mod interception;
 mod multicast;
 mod offload;
 mod packets;

@@ -14,7 +14,7 @@ use crate::event::Wakeup;
 use crate::id::{PendingId, SocketId};
 use crate::rate_limit::{PeerLimit, SharedBudget};
 use crate::rng::Rng;
-use crate::socket::common::{Env, TimerTarget};
+use crate::socket::common::{Common, Env, TimerTarget};
 use crate::socket::interception::{IgnoreReason, PendingConnection, PendingEvent, Rejection};
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::record::{Protocol, Socket};
@@ -65,7 +65,7 @@ impl TcpSockets {
 
     /// The next news for the program. EWOULDBLOCK if there is none, EINVAL for another socket.
     pub(crate) fn poll_pending(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<PendingEvent> {
-        self.check_interceptor(env, id)?;
+        self.check_interceptor(env.common, id)?;
         let interceptor = self.interceptor_mut(env.common).ok_or(Error::InvalidArgument)?;
         let mut event = interceptor.cancelled.pop_front().map(|(id, why)| PendingEvent::Cancelled(id, why));
         while event.is_none() {
@@ -84,6 +84,12 @@ impl TcpSockets {
         }
         env.common.note_readiness(id, Wakeup::NONE);
         event.ok_or(Error::WouldBlock)
+    }
+
+    /// Whether this connection waits for a decision. EINVAL for another socket.
+    pub(crate) fn is_pending(&self, common: &Common, id: SocketId, pending: PendingId) -> Result<bool> {
+        self.check_interceptor(common, id)?;
+        Ok(self.intercepts.table.get(pending).is_some())
     }
 
     /// Answers the SYN. The socket of the connection becomes writable when the connection is
@@ -193,8 +199,8 @@ impl TcpSockets {
     }
 
     /// EINVAL unless this is the interceptor.
-    fn check_interceptor(&self, env: &Env<'_>, id: SocketId) -> Result<()> {
-        let is_tcp = matches!(env.common.record(id)?.protocol, Protocol::Tcp(_));
+    fn check_interceptor(&self, common: &Common, id: SocketId) -> Result<()> {
+        let is_tcp = matches!(common.record(id)?.protocol, Protocol::Tcp(_));
         match self.intercepts.interceptor {
             _ if !is_tcp => Err(Error::NotSupported),
             Some(interceptor) if interceptor == id => Ok(()),
@@ -204,7 +210,7 @@ impl TcpSockets {
 
     /// ECONNABORTED if the pending connection is gone.
     fn check_pending(&self, env: &Env<'_>, id: SocketId, pending: PendingId) -> Result<()> {
-        self.check_interceptor(env, id)?;
+        self.check_interceptor(env.common, id)?;
         self.intercepts.table.get(pending).map(|_| ()).ok_or(Error::ConnectionAborted)
     }
 }

@@ -309,7 +309,10 @@ fn a_syn_with_another_number_replaces_the_connection() {
     bench.syn();
     assert_eq!(bench.poll(), Some(PendingEvent::Cancelled(first.id, Cancellation::Replaced)));
     let second = bench.pending();
-    assert_ne!(first.id, second.id);
+    assert_eq!(
+        [first, second].map(|it| bench.stack.is_pending(bench.interceptor, it.id)),
+        [Ok(false), Ok(true)]
+    );
     let gone = bench.stack.accept_pending(bench.now, bench.interceptor, first.id);
     assert_eq!(gone, Err(Error::ConnectionAborted));
     bench.accept(second.id);
@@ -704,6 +707,9 @@ fn one_socket_of_a_stack_intercepts() {
     assert_eq!(bench.stack.intercept(other), Err(Error::AddressInUse));
     assert_eq!(bench.stack.intercept(bench.interceptor), Err(Error::InvalidArgument));
     assert_eq!(bench.stack.poll_pending(other), Err(Error::InvalidArgument));
+    bench.syn();
+    let pending = bench.pending();
+    assert_eq!(bench.stack.is_pending(other, pending.id), Err(Error::InvalidArgument));
     let datagrams = bench.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
     assert_eq!(bench.stack.intercept(datagrams), Err(Error::NotSupported));
     assert_eq!(bench.stack.poll_pending(datagrams), Err(Error::NotSupported));

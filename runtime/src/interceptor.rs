@@ -1,0 +1,243 @@
+//! [`TcpInterceptor`]: decides about TCP connections to any address, before they are answered.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan::{Domain, IgnoreReason, InterfaceId, PendingConnection, Rejection, SocketKind, SocketOption};
+
+use crate::engine::bell::Bell;
+use crate::handle::Handle;
+use crate::poller::sealed::{HasSockets, SocketsOf};
+use crate::socket::Socket;
+use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::tcp::TcpStream;
+
+/// Decides about the TCP connections to other hosts that interfaces intercept
+/// ([`Builder::intercept`](crate::Builder::intercept)). A stack has at most one.
+///
+/// Several threads may call [`next`](TcpInterceptor::next) at the same time: each connection wakes
+/// one of them. When the last clone is dropped, connections that wait for a decision are reset.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use portolan::Interception;
+/// use portolan_runtime::{Builder, TcpInterceptor, TcpStream, device::memory_pair};
+///
+/// let (left, right) = memory_pair()?;
+/// let proxy = Builder::new()
+///     .interface(left, ["10.0.0.1/24".parse()?])
+///     .intercept(Interception::all())
+///     .start()?;
+/// let client = Builder::new()
+///     .interface(right, ["10.0.0.2/24".parse()?])
+///     .gateway("10.0.0.1".parse()?)
+///     .start()?;
+///
+/// let interceptor = TcpInterceptor::new(&proxy)?;
+/// let server = std::thread::spawn(move || {
+///     let pending = interceptor.next()?;
+///     let greeting = format!("you want {}", pending.destination());
+///     pending.accept()?.write_all(greeting.as_bytes())
+/// });
+/// let mut stream = TcpStream::connect(&client, ([203, 0, 113, 7], 443))?;
+/// let mut greeting = String::new();
+/// stream.read_to_string(&mut greeting)?;
+/// assert_eq!(greeting, "you want 203.0.113.7:443");
+/// server.join().unwrap()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct TcpInterceptor {
+    sockets: Arc<Interceptors>,
+}
+
+/// The intercepting sockets, one on each stack of a runtime.
+#[derive(Debug)]
+struct Interceptors {
+    first: Socket,
+    others: Vec<Socket>,
+    /// Rung for events of every socket, if there are several.
+    bell: Arc<Bell>,
+    /// The socket that is asked first next time, so that each is served.
+    turn: AtomicUsize,
+}
+
+impl TcpInterceptor {
+    /// Decides from now on about the connections that the runtime's interfaces intercept.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if there is another one.
+    pub fn new(handle: &impl AsRef<Handle>) -> io::Result<TcpInterceptor> {
+        TcpInterceptor::with_options(handle, &[])
+    }
+
+    /// Like [`new`](TcpInterceptor::new), with options for the connections.
+    pub fn with_options(handle: &impl AsRef<Handle>, options: &[SocketOption]) -> io::Result<TcpInterceptor> {
+        let handle = handle.as_ref();
+        let on = |stack: u16| {
+            let socket = Socket::new(handle, stack, Domain::V4, SocketKind::Stream, options)?;
+            socket.call(|stack, _, d| stack.intercept(d))?;
+            Ok::<_, io::Error>(socket)
+        };
+        let (first, bell) = (on(0)?, Arc::new(Bell::default()));
+        let others =
+            (1..handle.stacks.count()).map(|stack| on(stack as u16)).collect::<io::Result<Vec<_>>>()?;
+        let sockets = Interceptors { first, others, bell, turn: AtomicUsize::new(0) };
+        if !sockets.others.is_empty() {
+            (0..sockets.count()).for_each(|index| sockets.at(index).ring_on_read(&sockets.bell));
+        }
+        Ok(TcpInterceptor { sockets: Arc::new(sockets) })
+    }
+
+    /// Waits for the next connection. Its SYN is not answered before the decision.
+    pub fn next(&self) -> io::Result<PendingStream> {
+        let (index, pending) = self.sockets.next()?;
+        Ok(PendingStream { sockets: self.sockets.clone(), index, pending, is_decided: false })
+    }
+
+    /// Returns another handle to the same interceptor.
+    pub fn try_clone(&self) -> io::Result<TcpInterceptor> {
+        Ok(TcpInterceptor { sockets: self.sockets.clone() })
+    }
+
+    /// Sets whether [`next`](TcpInterceptor::next) returns `WouldBlock` instead of waiting.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.sockets.first.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Stops intercepting, for all clones. Threads in [`next`](TcpInterceptor::next) get EBADF, and
+    /// connections that wait for a decision are reset.
+    pub fn close(&self) -> io::Result<()> {
+        let mut result = Ok(());
+        for index in 0..self.sockets.count() {
+            result = result.and(self.sockets.at(index).close());
+        }
+        result
+    }
+
+    /// Sets an option for connections that are accepted from now on.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        (0..self.sockets.count()).try_for_each(|index| self.sockets.at(index).set_option(option))
+    }
+}
+
+impl Interceptors {
+    fn count(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    fn at(&self, index: usize) -> &Socket {
+        index.checked_sub(1).and_then(|index| self.others.get(index)).unwrap_or(&self.first)
+    }
+
+    /// The next connection, and the number of the socket that has it.
+    fn next(&self) -> io::Result<(usize, PendingConnection)> {
+        if self.others.is_empty() {
+            return Ok((0, self.first.next_pending()?));
+        }
+        if self.first.is_nonblocking() {
+            return self.try_next();
+        }
+        self.bell.wait_for(|| self.try_next())
+    }
+
+    fn try_next(&self) -> io::Result<(usize, PendingConnection)> {
+        let (count, turn) = (self.count(), self.turn.fetch_add(1, Ordering::Relaxed));
+        let mut nothing = io::Error::from(io::ErrorKind::WouldBlock);
+        for index in (0..count).map(|step| (turn.wrapping_add(step)) % count) {
+            match self.at(index).try_next_pending() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => nothing = error,
+                result => return Ok((index, result?)),
+            }
+        }
+        Err(nothing)
+    }
+}
+
+/// A connection to another host that waits for a decision. Dropped without one, it is reset.
+#[derive(Debug)]
+pub struct PendingStream {
+    sockets: Arc<Interceptors>,
+    /// The number of the socket that has it.
+    index: usize,
+    pending: PendingConnection,
+    is_decided: bool,
+}
+
+impl PendingStream {
+    /// The address that opens the connection.
+    pub fn source(&self) -> SocketAddr {
+        self.pending.source
+    }
+
+    /// The address that the connection is for.
+    pub fn destination(&self) -> SocketAddr {
+        self.pending.destination
+    }
+
+    /// The interface that it came in through.
+    pub fn interface(&self) -> InterfaceId {
+        self.pending.iface
+    }
+
+    /// Whether it needs no decision any more: the source has given it up, or it waited for too
+    /// long. Every decision then fails with `ConnectionAborted`.
+    pub fn is_cancelled(&self) -> io::Result<bool> {
+        self.socket().call(|stack, _, d| Ok(!stack.is_pending(d, self.pending.id)?))
+    }
+
+    /// Accepts it: answers, and waits until the connection is established, for as long as the stack
+    /// repeats its answer (a minute).
+    pub fn accept(self) -> io::Result<TcpStream> {
+        self.accept_within(None)
+    }
+
+    /// Like [`accept`](PendingStream::accept), but resets the connection and fails with `TimedOut`
+    /// if it is not established within this time.
+    pub fn accept_timeout(self, timeout: Duration) -> io::Result<TcpStream> {
+        self.accept_within(Some(timeout))
+    }
+
+    fn accept_within(self, timeout: Option<Duration>) -> io::Result<TcpStream> {
+        // If there is no room for it, it is still pending, and reset when this returns.
+        Ok(TcpStream::of(self.socket().accept_pending(&self.pending, timeout)?))
+    }
+
+    /// Refuses it.
+    pub fn reject(mut self, how: Rejection) -> io::Result<()> {
+        self.is_decided = true;
+        self.socket().call(|stack, now, d| stack.reject_pending(now, d, self.pending.id, how))
+    }
+
+    /// Leaves it without an answer, and counts why. If the SYN is repeated, it comes again.
+    pub fn ignore(mut self, why: IgnoreReason) -> io::Result<()> {
+        self.is_decided = true;
+        self.socket().call(|stack, now, d| stack.ignore_pending(now, d, self.pending.id, why))
+    }
+
+    fn socket(&self) -> &Socket {
+        self.sockets.at(self.index)
+    }
+}
+
+impl Drop for PendingStream {
+    fn drop(&mut self) {
+        if !self.is_decided {
+            // It may be cancelled, or the runtime over.
+            let reset = |stack: &mut portolan::Owner<'_>, now, d| {
+                stack.reject_pending(now, d, self.pending.id, Rejection::Reset)
+            };
+            let _ = self.socket().call(reset);
+        }
+    }
+}
+
+impl HasSockets for TcpInterceptor {
+    fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf { first: &self.sockets.first, others: &self.sockets.others }
+    }
+}

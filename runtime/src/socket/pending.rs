@@ -1,0 +1,50 @@
+//! Connections that interfaces intercept: waiting for them, and accepting them.
+
+use std::io;
+use std::time::Duration;
+
+use portolan::{Descriptor, PendingConnection, PendingEvent};
+
+use crate::engine::core::EngineCore;
+use crate::engine::locks::to_io_error;
+use crate::engine::waiters::Direction;
+use crate::socket::{Socket, register};
+
+impl Socket {
+    /// Waits for the next pending connection.
+    pub(crate) fn next_pending(&self) -> io::Result<PendingConnection> {
+        self.call_blocking(Direction::Read, |core, _| take_pending(core, self.descriptor))
+    }
+
+    /// Takes the next pending connection without waiting for one.
+    pub(crate) fn try_next_pending(&self) -> io::Result<PendingConnection> {
+        self.engine().call(|core, _, _| take_pending(core, self.descriptor))?.map_err(to_io_error)
+    }
+
+    /// Accepts a pending connection of this interceptor, and waits until it is established, at most
+    /// `timeout`. If that fails, the connection is reset.
+    pub(crate) fn accept_pending(
+        &self,
+        pending: &PendingConnection,
+        timeout: Option<Duration>,
+    ) -> io::Result<Socket> {
+        let accepted = self.engine().call(|core, now, _| {
+            let d = core.owner_of(self.descriptor)?.accept_pending(now, self.descriptor, pending.id)?;
+            Ok((d, register(core, d)?))
+        })?;
+        let (descriptor, id) = accepted.map_err(to_io_error)?;
+        let socket = Socket::of(self.stacks.clone(), self.stack, descriptor, id);
+        socket.wait_until_open(pending.source, timeout)?;
+        Ok(socket.with_timeouts_of(self))
+    }
+}
+
+/// Takes the next pending connection. That another one was cancelled is found when the program
+/// decides about it.
+fn take_pending(core: &mut EngineCore, d: Descriptor) -> portolan::Result<PendingConnection> {
+    loop {
+        if let PendingEvent::New(pending) = core.owner_of(d)?.poll_pending(d)? {
+            return Ok(pending);
+        }
+    }
+}

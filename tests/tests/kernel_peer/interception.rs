@@ -1,0 +1,108 @@
+//! Connections of the kernel's programs to any address, which Portolan decides about.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+
+use portolan::{Cidr, Config, Interception, LinkAddr, LinkHeader, Rejection, Unreachable};
+use portolan_runtime::{Builder, PendingStream, Runtime, TcpInterceptor};
+use portolan_tests::namespace::{beside_portolan, tool};
+
+use super::wire::{DEVICE, KERNEL4, KERNEL6, OWN4, OWN6, Record, open_device, packet_socket};
+
+/// Starts Portolan as the default router of the kernel. It takes every packet.
+fn start() -> (Runtime, Record) {
+    let device = open_device(&[KERNEL4.into(), KERNEL6.into()]);
+    let mut config = Config::default();
+    config.neighbor.duplicate_address_probes = 0;
+    let cidrs = [Cidr::new(OWN4.into(), 24), Cidr::new(OWN6.into(), 64)];
+    let builder = Builder::new().config(config).interface(device, cidrs);
+    let runtime = builder.intercept(Interception::all()).start().expect("a stack");
+    for (family, router) in [("-4", OWN4.to_string()), ("-6", OWN6.to_string())] {
+        tool(&format!("ip {family} route replace default via {router} dev {DEVICE}"));
+    }
+    let record = Record::of(packet_socket(&runtime, LinkHeader::Included, LinkAddr::ETH_P_ALL));
+    (runtime, record)
+}
+
+/// Decides about every connection in a thread of its own, until the runtime ends.
+fn decide(runtime: &Runtime, decide: impl Fn(PendingStream) + Send + 'static) {
+    let interceptor = TcpInterceptor::new(runtime).expect("the only one");
+    thread::spawn(move || {
+        while let Ok(pending) = interceptor.next() {
+            decide(pending);
+        }
+    });
+}
+
+fn destinations(port: u16) -> [SocketAddr; 2] {
+    [([203, 0, 113, 7], port).into(), ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 7], port).into()]
+}
+
+#[test]
+fn curl_reaches_any_address() {
+    beside_portolan("interception::curl_reaches_any_address", &[], || {
+        let (runtime, _) = start();
+        decide(&runtime, |pending| {
+            let destination = pending.destination();
+            let mut stream = pending.accept().expect("established");
+            let mut request = [0; 4096];
+            let len = stream.read(&mut request).expect("a request");
+            assert!(request[..len].starts_with(b"GET / HTTP/1.1\r\n"));
+            let body = format!("this is {destination}\n");
+            let head =
+                format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + &body).as_bytes()).expect("written");
+        });
+        for destination in destinations(80).into_iter().chain(destinations(8443)) {
+            let page =
+                tool(&format!("curl --silent --show-error --fail --max-time 10 http://{destination}/"));
+            assert_eq!(page, format!("this is {destination}\n"));
+        }
+    });
+}
+
+#[test]
+fn the_kernel_reports_what_the_program_chose_and_sees_no_syn_ack() {
+    beside_portolan(
+        "interception::the_kernel_reports_what_the_program_chose_and_sees_no_syn_ack",
+        &[],
+        || {
+            let (runtime, record) = start();
+            decide(&runtime, |pending| {
+                let unreachable = match pending.destination().port() {
+                    1 => return pending.reject(Rejection::Reset).expect("pending"),
+                    2 => Unreachable::Port,
+                    3 => Unreachable::Host,
+                    4 => Unreachable::Network,
+                    _ => Unreachable::Prohibited,
+                };
+                pending.reject(Rejection::Unreachable(unreachable)).expect("pending");
+            });
+            let refused = ErrorKind::ConnectionRefused;
+            for (port, v4, v6) in [
+                (1, refused, refused),
+                (2, refused, refused),
+                (3, ErrorKind::HostUnreachable, ErrorKind::HostUnreachable),
+                (4, ErrorKind::NetworkUnreachable, ErrorKind::NetworkUnreachable),
+                (5, ErrorKind::HostUnreachable, ErrorKind::PermissionDenied),
+            ] {
+                for (destination, expected) in destinations(port).into_iter().zip([v4, v6]) {
+                    let error = TcpStream::connect(destination).expect_err("nobody accepts");
+                    assert_eq!(error.kind(), expected, "{destination}: {error}");
+                }
+            }
+            let stats = runtime.handle().stats();
+            assert_eq!((stats.interception.accepted, stats.tcp.passive_opens), (0, 0));
+            let flags_of = |frame: &[u8]| match frame.get(12..14) {
+                Some([0x08, 0x00]) if frame[23] == 6 => Some(frame[14 + 20 + 13]),
+                Some([0x86, 0xdd]) if frame[20] == 6 => Some(frame[14 + 40 + 13]),
+                _ => None,
+            };
+            let frames = record.frames();
+            let own = frames.iter().filter(|seen| seen.is_own);
+            let flags: Vec<u8> = own.filter_map(|seen| flags_of(&seen.frame)).collect();
+            assert_eq!(flags, [0x14, 0x14], "two resets and no SYN-ACK");
+        },
+    );
+}
