@@ -72,5 +72,5 @@ fn ping() {
 fn router() {
     let printed = run("router");
     assert_says(&printed, &["10.0.2.2 answers 10.0.1.2:", "fd02::2 answers [fd03::2]:"]);
-    assert_says(&printed, &["10.9.9.9: Network unreachable", "the router has forwarded"]);
+    assert_says(&printed, &["10.9.9.9: Network is unreachable", "the router has forwarded"]);
 }
