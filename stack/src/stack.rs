@@ -331,6 +331,7 @@ impl Stack {
     }
 
     /// Returns the next event of a socket.
+    #[inline(always)]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.sockets.common.poll_event()
     }

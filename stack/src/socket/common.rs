@@ -9,6 +9,7 @@ use super::kind::Room;
 use super::options::SocketOption;
 use super::owners::Owners;
 use super::pollers::{Pollers, RegistrationKey};
+use super::rare_settings::RareSettings;
 use super::record::Socket;
 use super::saved_syns::SavedSyns;
 use super::shortage::Relief;
@@ -44,12 +45,8 @@ pub(crate) struct Common {
     pub(super) transmit_queue: VecDeque<SocketId>,
     pub(super) events: VecDeque<SocketId>,
     pub(super) pollers: Pollers,
-    /// Whether any socket ever had a filter, or a least TTL.
-    pub(super) has_filters: bool,
-    /// Whether any socket was ever bound to a device.
-    pub(super) has_devices: bool,
-    /// Whether any socket ever had TCP_SAVE_SYN.
-    pub(super) saves_syns: bool,
+    /// The settings of sockets that arriving packets depend on.
+    pub(super) rare: RareSettings,
     pub(super) saved_syns: SavedSyns,
     /// The memory account of all sockets and handshakes.
     pub(super) account: Account,
@@ -84,9 +81,7 @@ impl Common {
             transmit_queue: VecDeque::new(),
             events: VecDeque::new(),
             pollers: Pollers::new(config),
-            has_filters: false,
-            has_devices: false,
-            saves_syns: false,
+            rare: RareSettings::default(),
             saved_syns: SavedSyns::default(),
             account: Account::new(config),
             relief: Relief::new(rng),
@@ -97,7 +92,7 @@ impl Common {
     pub(super) fn remove(&mut self, id: SocketId) {
         self.charge(id, 0);
         self.relief.holdings.forget(id);
-        if self.saves_syns {
+        if self.rare.uses(RareSettings::SAVED_SYNS) {
             self.saved_syns.remove(&mut self.account, id);
         }
         self.records.remove(id);
@@ -371,6 +366,9 @@ impl Common {
         self.pollers.next_with_news()
     }
 
+    /// The next event. Inlined always: the readiness would be packed for a return, and unpacked: 35
+    /// instructions.
+    #[inline(always)]
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         while let Some(id) = self.events.pop_front() {
             let Some(socket) = self.records.get_mut(id) else { continue };
@@ -378,13 +376,22 @@ impl Common {
             if !socket.has_descriptor() {
                 continue;
             }
-            let mut readiness = socket.readiness();
-            if readiness.writable && socket.unix().is_ok() && self.wait_for_peer(id) {
-                readiness.writable = false;
-            }
+            let readiness = match socket.unix() {
+                Ok(_) => self.readiness_of_event(id),
+                Err(_) => socket.readiness(),
+            };
             return Some(Event { socket: id, readiness });
         }
         None
+    }
+
+    /// The readiness of a socket of the Unix domain. It is woken when its peer has room, if that is
+    /// full.
+    #[cold]
+    fn readiness_of_event(&mut self, id: SocketId) -> Readiness {
+        let readiness = self.records.get(id).map(Socket::readiness).unwrap_or_default();
+        let writable = readiness.writable && !self.wait_for_peer(id);
+        Readiness { writable, ..readiness }
     }
 
     /// Copies the data that a receive would return, and leaves them in the queue.
@@ -409,9 +416,14 @@ impl Common {
             return Err(Error::InvalidArgument);
         }
         socket.options.set(ctx.config, option)?;
-        self.has_devices |= matches!(option, SocketOption::BindToDevice(Some(_)));
-        self.saves_syns |= option == SocketOption::SaveSyn(true);
-        self.has_filters |= matches!(option, SocketOption::MinTtl(1..) | SocketOption::MinHopCount(1..));
+        match option {
+            SocketOption::BindToDevice(Some(_)) => self.rare.add(RareSettings::DEVICES),
+            SocketOption::SaveSyn(true) => self.rare.add(RareSettings::SAVED_SYNS),
+            SocketOption::MinTtl(1..) | SocketOption::MinHopCount(1..) => {
+                self.rare.add(RareSettings::FILTERS);
+            }
+            _ => {}
+        }
         if option == SocketOption::ReceiveErrors(false) {
             self.forget_queued_errors(id);
         }

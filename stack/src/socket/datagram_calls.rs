@@ -13,6 +13,7 @@ use super::datagram_queue::{
 use super::kind::{Domain, Shutdown};
 use super::message::{DatagramMeta, Received, SendMeta, copy_flags};
 use super::options::{IpFields, MtuDiscover, SocketOption, SocketOptions};
+use super::rare_settings::RareSettings;
 use super::record::Socket;
 use super::scope::{
     Bound, flow_on_device, flow_scope, iface_of, is_link_local, loopback_if_unspecified, scope_id, scope_on,
@@ -619,7 +620,8 @@ impl SocketOptions {
 impl Env<'_> {
     /// The interface that sockets see a packet to `dst` come in through.
     pub(super) fn device_of(&self, iface: InterfaceId, dst: IpAddr) -> Option<InterfaceId> {
-        Some(if self.common.has_devices { self.network.device_of(iface, dst) } else { iface })
+        let has_devices = self.common.rare.uses(RareSettings::DEVICES);
+        Some(if has_devices { self.network.device_of(iface, dst) } else { iface })
     }
 
     /// EMSGSIZE for a datagram that does not fit into a packet behind its header, or not into the

@@ -1,6 +1,7 @@
 //! Filters of sockets (SO_ATTACH_FILTER), and what they see of an IP packet.
 
 use super::common::{Common, Env};
+use super::rare_settings::RareSettings;
 use super::scope::scope_id;
 use crate::bpf::{Filter, PacketView};
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ impl Common {
             return Err(Error::NotPermitted);
         }
         options.filter = Some(program);
-        self.has_filters = true;
+        self.rare.add(RareSettings::FILTERS);
         Ok(())
     }
 

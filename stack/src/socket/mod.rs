@@ -6,7 +6,8 @@
 //! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
 //! epoll), and then the rooms: `tcp`, `udp`, `echo`, `raw`, `packet` and `unix`, of which `udp`,
 //! `echo` and `raw` share `datagram_queue`; `udp` has `bound_ports`. `sockopt` has the options in
-//! the layout of C. `saved_syns` keeps headers of SYNs.
+//! the layout of C. `rare_settings` tells which settings nobody uses, and `saved_syns` keeps headers of
+//! SYNs.
 //! `interception` has what a program decides about intercepted connections.
 //! `memberships` and `groups` have multicast, and `takers` the sockets that
 //! datagrams to groups are for. `errors` defines which network errors a program gets;
@@ -44,6 +45,7 @@ mod packet;
 mod pollers;
 mod port_selector;
 mod protocol;
+mod rare_settings;
 mod raw;
 mod record;
 mod relief;

@@ -68,9 +68,14 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp.readiness(options),
             Protocol::Datagrams(queue) => queue.readiness(options),
-            Protocol::Packets(queue) => queue.readiness(options),
-            Protocol::Unix(unix) => unix.readiness(options),
+            Protocol::Packets(_) | Protocol::Unix(_) => self.readiness_by_table(options),
         }
+    }
+
+    /// Not inlined, so that the kinds whose packets are rarer cost the others nothing.
+    #[inline(never)]
+    fn readiness_by_table(&self, options: &SocketOptions) -> Readiness {
+        self.state().readiness(options)
     }
 
     /// Like [`readiness`](Protocol::readiness).
@@ -79,8 +84,7 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp.held_bytes(),
             Protocol::Datagrams(queue) => queue.held_bytes(),
-            Protocol::Packets(queue) => queue.held_bytes(),
-            Protocol::Unix(unix) => unix.held_bytes(),
+            Protocol::Packets(_) | Protocol::Unix(_) => self.state().held_bytes(),
         }
     }
 
@@ -195,9 +199,14 @@ impl Marks {
 
     /// Stores the readiness. Returns the wake-up for what became ready.
     pub(super) fn see(&mut self, now: Readiness) -> Wakeup {
+        Wakeup::of_risen(self.replace(now))
+    }
+
+    /// Stores the readiness. Returns the bits that were not set before.
+    pub(super) fn replace(&mut self, now: Readiness) -> u8 {
         let (now, seen) = (now.bits(), self.0 & Marks::READINESS);
         self.0 = self.0 & !Marks::READINESS | now;
-        Wakeup::of_risen(now & !seen)
+        now & !seen
     }
 
     /// Notes that one bit of the readiness is set now. Returns whether it was not set before.

@@ -54,6 +54,7 @@ impl RecvQueue {
     }
 
     /// Moves bytes from the front to `buf`, as many as there are or fit.
+    #[inline]
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> usize {
         let count = self.peek(0, buf);
         self.skip(count);

@@ -92,6 +92,7 @@ impl Connection {
     }
 
     /// Takes data out of the receive queue; `Ok(0)` is the end of the stream.
+    #[inline(always)]
     pub(crate) fn recv(&mut self, ctx: &mut Ctx<'_>, buf: &mut [u8]) -> Result<usize> {
         let reach = self.approach_mark();
         if self.rcv.queue().is_empty() {
@@ -123,13 +124,20 @@ impl Connection {
             if filled > 0 && (self.is_at_mark() || self.rcv.queue().is_empty()) {
                 return Ok(filled);
             }
-            let len = self.recv(ctx, buf)?;
+            let len = self.recv_part(ctx, buf)?;
             filled += len;
             if len < buf.len() {
                 return Ok(filled);
             }
         }
-        if filled == 0 { self.recv(ctx, &mut []) } else { Ok(filled) }
+        if filled == 0 { self.recv_part(ctx, &mut []) } else { Ok(filled) }
+    }
+
+    /// `recv` as a call. That with one buffer is inlined, because programs make it for every
+    /// segment.
+    #[inline(never)]
+    fn recv_part(&mut self, ctx: &mut Ctx<'_>, buf: &mut [u8]) -> Result<usize> {
+        self.recv(ctx, buf)
     }
 
     /// MSG_TRUNC: removes up to `max` bytes from the receive queue, as far as one read may go.

@@ -11,6 +11,7 @@ use crate::network::{NetworkError, NetworkErrorKind};
 use crate::socket::common::Env;
 use crate::socket::errors::report;
 use crate::socket::protocol::ProtocolInput;
+use crate::socket::rare_settings::RareSettings;
 use crate::socket::scope::iface_of;
 use crate::subject::Subject;
 use crate::tcp::SeqNumber;
@@ -24,7 +25,7 @@ impl ProtocolInput for TcpSockets {
         let Some(&[a, b, c, d]) = error.transport.get(4..8) else { return false };
         let seq = SeqNumber(u32::from_be_bytes([a, b, c, d]));
         let mut flow = *flow;
-        if let Some(iface) = error.iface.filter(|_| env.common.has_devices) {
+        if let Some(iface) = error.iface.filter(|_| env.common.rare.uses(RareSettings::DEVICES)) {
             self.find_device(env, &mut flow, iface);
         }
         let flow = &flow;

@@ -18,6 +18,7 @@ use crate::network::{Cast, Datagram};
 use crate::rate_limit::Rate;
 use crate::socket::common::Env;
 use crate::socket::options::IpFields;
+use crate::socket::rare_settings::RareSettings;
 use crate::socket::scope::{iface_of, scope_of};
 use crate::subject::Subject;
 use crate::tcp::{Flags, Header, SeqNumber, TimeWaitStep, reset_for};
@@ -71,14 +72,10 @@ impl TcpSockets {
         // Borrowed, not moved, because every segment passes here.
         let mut parsed = Header::parse(datagram.transport());
         if let Some((mut tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
-            if env.common.has_devices {
-                self.find_device(env, &mut tuple, datagram.iface);
-            }
-            if env.common.has_filters && !self.passes_filter(env, &tuple, header_len, &mut datagram) {
+            if env.common.rare.is_any_used()
+                && !self.apply_rare_settings(env, &mut tuple, (header, header_len), &mut datagram)
+            {
                 return;
-            }
-            if env.common.saves_syns {
-                self.note_syn(header, header_len, &datagram);
             }
             if datagram.is_intercepted {
                 self.note_intercepted(header, header_len, &datagram);
@@ -93,14 +90,10 @@ impl TcpSockets {
     pub(in crate::socket) fn join_segment(&mut self, env: &mut Env<'_>, mut datagram: Datagram) -> bool {
         let mut parsed = Header::parse(datagram.transport());
         if let Some((mut tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
-            if env.common.has_devices {
-                self.find_device(env, &mut tuple, datagram.iface);
-            }
-            if env.common.has_filters && !self.passes_filter(env, &tuple, header_len, &mut datagram) {
+            if env.common.rare.is_any_used()
+                && !self.apply_rare_settings(env, &mut tuple, (header, header_len), &mut datagram)
+            {
                 return !self.joining.is_empty();
-            }
-            if env.common.saves_syns {
-                self.note_syn(header, header_len, &datagram);
             }
             if datagram.is_intercepted {
                 self.note_intercepted(header, header_len, &datagram);
@@ -114,6 +107,29 @@ impl TcpSockets {
             }
         }
         !self.joining.is_empty()
+    }
+
+    /// Applies SO_BINDTODEVICE, filters, the least TTL and TCP_SAVE_SYN. Returns whether the segment
+    /// passes, and counts it otherwise.
+    #[cold]
+    fn apply_rare_settings(
+        &mut self,
+        env: &mut Env<'_>,
+        tuple: &mut FourTuple,
+        (header, header_len): (&Header, usize),
+        datagram: &mut Datagram,
+    ) -> bool {
+        let rare = env.common.rare;
+        if rare.uses(RareSettings::DEVICES) {
+            self.find_device(env, tuple, datagram.iface);
+        }
+        if rare.uses(RareSettings::FILTERS) && !self.passes_filter(env, tuple, header_len, datagram) {
+            return false;
+        }
+        if rare.uses(RareSettings::SAVED_SYNS) {
+            self.note_syn(header, header_len, datagram);
+        }
+        true
     }
 
     /// Delivers the segments that were joined so far.

@@ -65,7 +65,7 @@ impl TcpSockets {
         stream.seen_readable = readable;
         let readiness = stream.connection.readiness();
         let is_quiet = !is_unheld && stream.connection.is_quiet();
-        let mut wakeup = socket.marks.see(readiness);
+        let risen = socket.marks.replace(readiness);
         if !is_quiet && socket.marks.enter_transmit_queue() {
             env.common.transmit_queue.push_back(id);
         }
@@ -84,13 +84,13 @@ impl TcpSockets {
         let has_new_state = mem::replace(&mut stream.seen_state, state) != state;
         let ended =
             Some(state).filter(|state| matches!(state, State::TimeWait | State::Closed) && !stream.is_parted);
-        if (has_new_data && readiness.readable) || has_urgent_news {
-            wakeup = wakeup | Wakeup::ARRIVAL;
-        }
-        if !wakeup.is_none() && socket.enter_event_queue() {
+        let has_arrival = (has_new_data && readiness.readable) || has_urgent_news;
+        if (risen != 0 || has_arrival) && socket.enter_event_queue() {
             env.common.events.push_back(id);
         }
         if env.common.pollers.has_registrations() {
+            let arrival = if has_arrival { Wakeup::ARRIVAL } else { Wakeup::NONE };
+            let wakeup = Wakeup::of_risen(risen) | arrival;
             // As on Linux, also when nothing became ready, for example when our FIN is
             // acknowledged.
             env.common.pollers.wake(id, if has_new_state { Wakeup::STATE } else { wakeup });

@@ -15,6 +15,7 @@ use crate::socket::common::Env;
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
+use crate::socket::rare_settings::RareSettings;
 use crate::socket::scope::{scope_id, scope_of};
 use crate::subject::Subject;
 use crate::udp::{self, UdpHeader};
@@ -40,7 +41,7 @@ impl UdpSockets {
         if datagram.cast != Cast::Unicast {
             return self.handle_group_datagram(env, datagram, &flow, header.len);
         }
-        if env.common.has_devices {
+        if env.common.rare.uses(RareSettings::DEVICES) {
             self.find_device(env, &mut flow, datagram.iface);
         }
         let connected = self.connected.find(&flow);
@@ -74,7 +75,7 @@ impl UdpSockets {
         }
         let (local, remote) = (Endpoint::new(dst, header.dst_port), Endpoint::new(src, header.src_port));
         let mut flow = FourTuple { local, remote, scope: scope_of([src, dst], iface) };
-        if env.common.has_devices {
+        if env.common.rare.uses(RareSettings::DEVICES) {
             self.find_device(env, &mut flow, iface);
         }
         let id = self.connected.find(&flow).or_else(|| self.ports.find(&flow))?;
@@ -125,7 +126,7 @@ impl ProtocolInput for UdpSockets {
             return false;
         }
         let mut flow = *flow;
-        if let Some(iface) = error.iface.filter(|_| env.common.has_devices) {
+        if let Some(iface) = error.iface.filter(|_| env.common.rare.uses(RareSettings::DEVICES)) {
             self.find_device(env, &mut flow, iface);
         }
         let flow = &flow;

@@ -19,6 +19,7 @@ use crate::socket::credentials::Credentials;
 use crate::socket::datagram_queue::copy_into;
 use crate::socket::kind::SocketKind;
 use crate::socket::protocol::SendData;
+use crate::socket::rare_settings::RareSettings;
 use crate::socket::record::Socket;
 
 /// The longest piece of a stream that is queued as one, as on Linux (`SKB_MAX_ALLOC` and
@@ -398,7 +399,7 @@ impl UnixSockets {
 /// How many bytes the receiver's filter, if it has one, keeps of a datagram; `None` if it drops the
 /// datagram.
 fn filtered(env: &mut Env<'_>, receiver: SocketId, data: &SendData<'_>) -> Option<usize> {
-    if !env.common.has_filters {
+    if !env.common.rare.uses(RareSettings::FILTERS) {
         return Some(data.len());
     }
     let Some(filter) = env.common.filter_of(receiver) else { return Some(data.len()) };
