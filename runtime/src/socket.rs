@@ -6,6 +6,7 @@ mod packets;
 mod pending;
 pub(crate) mod settings;
 mod stream;
+mod timeout;
 pub(crate) mod unix;
 
 use std::io;
@@ -26,9 +27,10 @@ use crate::engine::wait::WaitLimit;
 use crate::engine::waiters::Direction;
 use crate::handle::Handle;
 use crate::plan::refused;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 use address_error::{any_of, why_not_available};
+use timeout::Timeout;
 
 /// A descriptor of a runtime's stack. Its clones (`Arc`) are like those that `dup` makes: they
 /// share everything, and the last one closes the descriptor.
@@ -45,37 +47,6 @@ pub(crate) struct Socket {
     is_shared: AtomicBool,
     read_timeout: Timeout,
     write_timeout: Timeout,
-}
-
-/// A duration in nanoseconds; zero means no time-out.
-#[derive(Debug, Default)]
-struct Timeout(AtomicU64);
-
-impl Timeout {
-    fn set(&self, timeout: Option<Duration>) -> io::Result<()> {
-        // As in std: a time-out of zero would mean "never" to setsockopt, and is refused.
-        if timeout == Some(Duration::ZERO) {
-            return Err(refused(
-                "a time-out of zero: give a longer one, None to wait as long as it takes, or use \
-                 set_nonblocking(true) not to wait",
-            ));
-        }
-        self.store(timeout);
-        Ok(())
-    }
-
-    /// Sets the time-out. With a time of zero a call hardly waits.
-    fn store(&self, timeout: Option<Duration>) {
-        let nanos = |timeout: Duration| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX).max(1);
-        self.0.store(timeout.map_or(0, nanos), Ordering::Relaxed);
-    }
-
-    fn value(&self) -> Option<Duration> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => None,
-            nanos => Some(Duration::from_nanos(nanos)),
-        }
-    }
 }
 
 /// How far a connection is that was begun.

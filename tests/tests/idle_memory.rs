@@ -2,11 +2,13 @@
 //! records, queues, and what remains after use.
 //!
 //! `CONNECTIONS=100000 cargo test --release -p portolan-tests --test idle_memory -- --nocapture`
-//! prints the figure for 100,000 connections; by default the test opens 10,000.
+//! prints the figure for 100,000 connections; by default the test opens 10,000. `STREAMS=100000`
+//! does the same for streams of a runtime.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +19,8 @@ use portolan::{
     Config, Descriptor, Domain, Error, Frame, Instant, Interception, InterfaceConfig, Medium, SockAddr,
     SocketKind, SocketOption, Stack, TcpState,
 };
+use portolan_runtime::device::{MemoryDevice, memory_pair};
+use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream};
 
 struct Counting;
 
@@ -45,6 +49,9 @@ const PER_PORT: usize = 10_000;
 /// The number of connections that are opened, or used, at once.
 const AT_ONCE: usize = 100;
 const LIMIT: usize = 1024;
+/// The number of connections between two runtimes. The tables then have about as much room to spare
+/// as with 100,000.
+const STREAMS: usize = 3_000;
 /// What the account may hold for a socket whose connection was reset.
 const ENDED_LIMIT: usize = 560;
 
@@ -211,4 +218,44 @@ fn a_pending_connection_takes_at_most_384_bytes_in_all() {
     let each = (LIVE.load(Ordering::Relaxed) - before) / PENDING as usize;
     println!("{each} bytes for each of {PENDING} pending connections");
     assert!(each <= PENDING_LIMIT, "{each}");
+}
+
+/// Of the runtime's part, with the `TcpStream` that the program holds.
+#[test]
+fn an_idle_tcp_stream_takes_at_most_a_kibibyte_too() {
+    let _alone = COUNTED.lock();
+    let count = std::env::var("STREAMS").map_or(STREAMS, |text| text.parse().expect("a number"));
+    let (left, right) = memory_pair().unwrap();
+    let (server, client) = (runtime(1, left), runtime(2, right));
+    let before = LIVE.load(Ordering::Relaxed);
+    let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 80)).unwrap();
+    let mut streams = Vec::with_capacity(count);
+    for _ in 0..count {
+        let near = TcpStream::connect(&client, listener.local_addr().unwrap()).unwrap();
+        streams.push((near, listener.accept().unwrap().0));
+    }
+    let each = || {
+        // The remains of the handshakes and delayed acknowledgements are gone then.
+        std::thread::sleep(Duration::from_secs(1));
+        (LIVE.load(Ordering::Relaxed) - before) / (2 * count)
+    };
+    let fresh = each();
+    for (near, far) in &mut streams {
+        let mut message = [7; 4000];
+        near.write_all(&message).unwrap();
+        far.read_exact(&mut message).unwrap();
+        far.write_all(&message).unwrap();
+        near.read_exact(&mut message).unwrap();
+    }
+    let used = each();
+    println!("{count} idle streams that were never used: {fresh} bytes at each end; after use {used}");
+    assert!(fresh <= LIMIT && used <= LIMIT, "{fresh} and {used} bytes, more than {LIMIT}");
+}
+
+fn runtime(number: u8, device: MemoryDevice) -> Runtime {
+    let mut config = Config::default();
+    config.neighbor.duplicate_address_probes = 0;
+    config.memory_limit_bytes = 1 << 30;
+    let address = format!("10.0.0.{number}/24").parse().unwrap();
+    Builder::new().config(config).interface(device, [address]).start().unwrap()
 }

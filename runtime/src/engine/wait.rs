@@ -138,7 +138,7 @@ impl Engine {
         loop {
             core.check_callable()?;
             let Some(waiters) = core.waiters.of(socket) else { return Ok(Waited::Woken) };
-            if waiters.side(direction).events != seen {
+            if *waiters.events(direction) != seen {
                 return Ok(Waited::Woken);
             }
             let left = give_up_at.map(Clock::until);

@@ -66,23 +66,16 @@ impl Parking {
     }
 }
 
-/// The waiters of one socket in one direction.
-#[derive(Debug, Default)]
-pub(crate) struct Side {
-    /// The count of events. A caller notes it when a call returns `WouldBlock`, and sleeps only
-    /// while it is unchanged: an event between the call and the sleep is not lost.
-    pub(crate) events: u32,
-    /// The number of parked threads.
-    sleepers: u32,
-}
-
-/// The waiters of one socket. Most sockets need only these 32 bytes most of the time, which matters
+/// The waiters of one socket. Most sockets need only these 24 bytes most of the time, which matters
 /// because there may be many sockets.
 #[derive(Debug)]
 pub(crate) struct Waiters {
     socket: SocketId,
-    read: Side,
-    write: Side,
+    /// The counts of events in the two directions. A caller notes the count when a call returns
+    /// `WouldBlock`, and sleeps only while it is unchanged: an event between the call and the sleep
+    /// is not lost.
+    reads: u32,
+    writes: u32,
     extras: Option<Box<Extras>>,
 }
 
@@ -91,6 +84,9 @@ pub(crate) struct Waiters {
 pub(crate) struct Extras {
     /// Present while threads are parked.
     parking: Option<Arc<Parking>>,
+    /// The number of threads that are parked to read, and to write.
+    readers: u32,
+    writers: u32,
     /// The task that waits to read.
     read_waker: Option<Waker>,
     /// The task that waits to write.
@@ -104,6 +100,13 @@ pub(crate) struct Extras {
 }
 
 impl Extras {
+    fn sleepers(&mut self, direction: Direction) -> &mut u32 {
+        match direction {
+            Direction::Read => &mut self.readers,
+            Direction::Write => &mut self.writers,
+        }
+    }
+
     fn waker(&mut self, direction: Direction) -> &mut Option<Waker> {
         match direction {
             Direction::Read => &mut self.read_waker,
@@ -112,8 +115,11 @@ impl Extras {
     }
 
     fn is_empty(&self) -> bool {
-        let Extras { parking, read_waker, write_waker, deferred_error, bell, shares } = self;
+        let Extras { parking, readers, writers, read_waker, write_waker, deferred_error, bell, shares } =
+            self;
         parking.is_none()
+            && *readers == 0
+            && *writers == 0
             && read_waker.is_none()
             && write_waker.is_none()
             && deferred_error.is_none()
@@ -124,13 +130,14 @@ impl Extras {
 
 impl Waiters {
     fn new(socket: SocketId) -> Self {
-        Waiters { socket, read: Side::default(), write: Side::default(), extras: None }
+        Waiters { socket, reads: 0, writes: 0, extras: None }
     }
 
-    pub(crate) fn side(&mut self, direction: Direction) -> &mut Side {
+    /// The count of events in this direction. It wraps.
+    pub(crate) fn events(&mut self, direction: Direction) -> &mut u32 {
         match direction {
-            Direction::Read => &mut self.read,
-            Direction::Write => &mut self.write,
+            Direction::Read => &mut self.reads,
+            Direction::Write => &mut self.writes,
         }
     }
 
@@ -146,17 +153,16 @@ impl Waiters {
 
     /// Counts a thread that is about to park. Returns the condition variables.
     fn park(&mut self, direction: Direction) -> Arc<Parking> {
-        self.side(direction).sleepers += 1;
-        self.extras().parking.get_or_insert_default().clone()
+        let extras = self.extras();
+        *extras.sleepers(direction) += 1;
+        extras.parking.get_or_insert_default().clone()
     }
 
     /// Notes that a thread that was parked is awake.
     pub(crate) fn unpark(&mut self, direction: Direction) {
-        self.side(direction).sleepers -= 1;
-        if self.read.sleepers == 0
-            && self.write.sleepers == 0
-            && let Some(extras) = &mut self.extras
-        {
+        let Some(extras) = &mut self.extras else { return };
+        *extras.sleepers(direction) -= 1;
+        if extras.readers == 0 && extras.writers == 0 {
             extras.parking = None;
             self.drop_extras_if_empty();
         }
@@ -182,10 +188,8 @@ impl Waiters {
 
     /// The condition variables of the threads that wait for this; `None` if no thread is parked.
     fn parking(&mut self, direction: Direction) -> Option<&Arc<Parking>> {
-        if self.side(direction).sleepers == 0 {
-            return None;
-        }
-        self.extras.as_ref()?.parking.as_ref()
+        let extras = self.extras.as_mut()?;
+        if *extras.sleepers(direction) == 0 { None } else { extras.parking.as_ref() }
     }
 
     /// Whether a thread is parked or a task waits.
@@ -305,9 +309,7 @@ impl WaiterTable {
     /// The count of events for what a thread waits for; `None` if that is closed.
     pub(crate) fn events(&mut self, target: Target) -> Option<u32> {
         match target {
-            Target::Socket(socket, direction) => {
-                self.of(socket).map(|waiters| waiters.side(direction).events)
-            }
+            Target::Socket(socket, direction) => self.of(socket).map(|waiters| *waiters.events(direction)),
             Target::Poller(poller) => self.pollers.events(poller),
         }
     }
@@ -325,8 +327,8 @@ impl WaiterTable {
     fn wake(&mut self, socket: SocketId, direction: Direction, how_many: HowMany, wakes: &mut Wakes) {
         let leads = self.leading == Some(Target::Socket(socket, direction));
         let Some(waiters) = self.of(socket) else { return };
-        let side = waiters.side(direction);
-        side.events = side.events.wrapping_add(1);
+        let events = waiters.events(direction);
+        *events = events.wrapping_add(1);
         if direction == Direction::Read
             && let Some(bell) = waiters.extras.as_ref().and_then(|extras| extras.bell.as_ref())
         {

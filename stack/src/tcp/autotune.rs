@@ -22,8 +22,8 @@ impl Connection {
     /// repaired.)
     pub(super) fn tune_receiver(&mut self, ctx: &Ctx<'_>, header: &Header, len: usize, stored: Stored) {
         let is_full = self.rcv.acks.is_full(len);
-        let Some(sizing) = self.rcv.right_sizing(ctx.now, is_full) else { return };
         if is_full
+            && let Some(sizing) = self.rcv.right_sizing(ctx.now, header.segments(len))
             && let Some(timestamps) = header.options.timestamps
             && sizing.is_new_echo(timestamps.echo)
             && let Some(round_trip) = self.timestamps.round_trip(ctx.now, header)
@@ -33,7 +33,7 @@ impl Connection {
         match stored {
             Stored::InOrder => {
                 let (nxt, edge) = (self.rcv.nxt, self.rcv.nxt + self.rcv.window());
-                if let Some(sizing) = self.rcv.right_sizing(ctx.now, false) {
+                if let Some(sizing) = &mut self.rcv.sizing {
                     sizing.on_data(ctx.now, nxt, edge);
                 }
                 if len >= MIN_GROWING_BYTES && !ctx.memory.is_pressed() {

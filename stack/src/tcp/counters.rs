@@ -26,11 +26,8 @@ pub(super) struct DataCounters {
     pub(super) bytes_received: u64,
     pub(super) bytes_acked: u64,
     pub(super) bytes_sent: u64,
-    /// Bytes a second.
-    pub(super) delivery_rate: u64,
-    pub(super) delivery_rate_app_limited: bool,
-    activity: Activity,
-    activity_since: Instant,
+    pub(super) delivery_rate: DeliveryRate,
+    activity: ActivitySince,
     /// In nanoseconds, without those of the activities that are rare.
     busy: u64,
     rare: Option<Box<RareCounters>>,
@@ -60,11 +57,55 @@ impl DataCounters {
     }
 }
 
+/// The delivery rate of a sample, twice, and in the lowest bit whether the program was its limit:
+/// there may be many connections, and a field of its own would take eight bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct DeliveryRate(u64);
+
+impl DeliveryRate {
+    fn new(bytes_per_second: u64, is_application_limited: bool) -> DeliveryRate {
+        DeliveryRate(bytes_per_second.min(u64::MAX >> 1) << 1 | u64::from(is_application_limited))
+    }
+
+    pub(super) fn bytes_per_second(self) -> u64 {
+        self.0 >> 1
+    }
+
+    pub(super) fn is_application_limited(self) -> bool {
+        self.0 & 1 != 0
+    }
+}
+
+/// What the sender is doing, and since when: nanoseconds, of which the lowest two bits are the
+/// number of the activity.
+#[derive(Clone, Copy, Debug, Default)]
+struct ActivitySince(u64);
+
+impl ActivitySince {
+    const NUMBER: u64 = 0b11;
+
+    fn new(activity: Activity, now: Instant) -> ActivitySince {
+        ActivitySince(now.as_nanos() & !ActivitySince::NUMBER | activity as u64)
+    }
+
+    fn activity(self) -> Activity {
+        match self.0 & ActivitySince::NUMBER {
+            0 => Activity::Idle,
+            1 => Activity::Busy,
+            2 => Activity::WindowLimited,
+            _ => Activity::BufferLimited,
+        }
+    }
+
+    fn nanos(self, now: Instant) -> u64 {
+        now.as_nanos().saturating_sub(self.0 & !ActivitySince::NUMBER)
+    }
+}
+
 /// What the sender is doing (Linux's tcp_chrono).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Activity {
     /// Nothing is queued or in flight.
-    #[default]
     Idle,
     /// The path, the congestion window or the program is the limit.
     Busy,
@@ -76,26 +117,25 @@ pub(super) enum Activity {
 
 impl DataCounters {
     fn set_activity(&mut self, now: Instant, activity: Activity) {
-        if activity == self.activity {
+        let before = self.activity.activity();
+        if activity == before {
             return;
         }
-        let elapsed = now.as_nanos().saturating_sub(self.activity_since.as_nanos());
-        match self.activity {
+        let elapsed = self.activity.nanos(now);
+        match before {
             Activity::Idle => {}
             Activity::Busy => self.busy += elapsed,
             Activity::WindowLimited => self.rare_mut().window_limited += elapsed,
             Activity::BufferLimited => self.rare_mut().buffer_limited += elapsed,
         }
-        self.activity = activity;
-        self.activity_since = now;
+        self.activity = ActivitySince::new(activity, now);
     }
 
     /// How long the sender was in each activity up to now: busy in any way, limited by the window,
     /// limited by the buffer.
     pub(super) fn activity_times(&self, now: Instant) -> (Duration, Duration, Duration) {
-        let current = |activity| {
-            if self.activity == activity { now.duration_since(self.activity_since) } else { Duration::ZERO }
-        };
+        let elapsed = Duration::from_nanos(self.activity.nanos(now));
+        let current = |activity| if self.activity.activity() == activity { elapsed } else { Duration::ZERO };
         let rare = self.rare();
         let window_limited = Duration::from_nanos(rare.window_limited) + current(Activity::WindowLimited);
         let buffer_limited = Duration::from_nanos(rare.buffer_limited) + current(Activity::BufferLimited);
@@ -166,16 +206,15 @@ impl Counters {
 
     /// Whether the peer's window was the limit after the last transmission.
     pub(super) fn has_waited_for_window(&self) -> bool {
-        self.flow.as_ref().is_some_and(|flow| flow.activity == Activity::WindowLimited)
+        self.flow.as_ref().is_some_and(|flow| flow.activity.activity() == Activity::WindowLimited)
     }
 
     /// A sample that the program limited counts only if it is higher (Linux's tcp_rate_gen).
     pub(super) fn on_rate(&mut self, sample: &RateSample) {
         let flow = self.flow();
         let rate = sample.bytes_per_second();
-        if !sample.is_application_limited || rate >= flow.delivery_rate {
-            flow.delivery_rate = rate;
-            flow.delivery_rate_app_limited = sample.is_application_limited;
+        if !sample.is_application_limited || rate >= flow.delivery_rate.bytes_per_second() {
+            flow.delivery_rate = DeliveryRate::new(rate, sample.is_application_limited);
         }
     }
 }

@@ -114,9 +114,10 @@ pub struct TcpInfo {
     pub reordering: u32,
     /// How often reordering was detected.
     pub reord_seen: u32,
-    /// The round trip that the receiver measures; zero unless data is received.
+    /// The round trip that the receiver measures; zero until the peer has sent ten segments or more
+    /// at once.
     pub rcv_rtt: Duration,
-    /// The most bytes that the program has read in one such round trip.
+    /// The most bytes that the program has read in one such round trip, at least ten segments.
     pub rcv_space: u32,
     /// Retransmitted segments since the connection was opened, SYNs included.
     pub total_retrans: u32,
@@ -214,7 +215,7 @@ impl Connection {
             ecn: self.ecn.mode() != EcnMode::Off,
             ecn_seen: self.ecn.has_seen_ect(),
             syn_data: self.syn.data_taken,
-            delivery_rate_app_limited: flow.delivery_rate_app_limited,
+            delivery_rate_app_limited: flow.delivery_rate.is_application_limited(),
             rto: self.rtt.rto(),
             ato: config.tcp.delayed_ack,
             snd_mss: mss,
@@ -245,7 +246,7 @@ impl Connection {
             reordering: u32::from(reordering_segs),
             reord_seen: u32::from(reord_seen),
             rcv_rtt: sizing.map_or(Duration::ZERO, |sizing| Duration::from_nanos(sizing.rtt)),
-            rcv_space: sizing.map_or(0, |sizing| sizing.space()),
+            rcv_space: sizing.map_or(self.rcv.first_space(), |sizing| sizing.space()),
             total_retrans: losses.total_retrans + u32::from(self.syn.repeats),
             pacing_rate: self.pacing_rate(config).unwrap_or(u64::MAX),
             bytes_acked: flow.bytes_acked,
@@ -255,7 +256,7 @@ impl Connection {
             notsent_bytes: u32::try_from(self.snd.unsent()).unwrap_or(u32::MAX),
             data_segs_in: flow.data_segs_in,
             data_segs_out: flow.data_segs_out,
-            delivery_rate: flow.delivery_rate,
+            delivery_rate: flow.delivery_rate.bytes_per_second(),
             busy_time,
             rwnd_limited,
             sndbuf_limited,

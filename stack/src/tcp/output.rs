@@ -216,7 +216,11 @@ impl Connection {
     fn restart_after_idle(&mut self, ctx: &Ctx<'_>, mss: u32) {
         let pause = ctx.now.duration_since(self.last.data_sent_at);
         let is_narrow = (self.snd.usable_window() as usize) < self.snd.unsent().min(mss as usize);
-        if self.snd.outstanding() > 0 || pause.is_zero() || is_narrow {
+        if self.snd.outstanding() > 0 {
+            return;
+        }
+        self.rcv.acks.on_turn();
+        if pause.is_zero() || is_narrow {
             return;
         }
         let config = &ctx.config.tcp;

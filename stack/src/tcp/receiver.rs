@@ -93,6 +93,9 @@ pub(super) enum UrgentByte {
     Taken,
 }
 
+/// An empty range.
+const NO_DUPLICATE: (SeqNumber, SeqNumber) = (SeqNumber(0), SeqNumber(0));
+
 /// See the module's page.
 #[derive(Debug)]
 pub(super) struct Receiver {
@@ -100,12 +103,13 @@ pub(super) struct Receiver {
     /// Last.ACK.sent of RFC 7323.
     pub(super) last_ack_sent: SeqNumber,
     pub(super) wnd: ReceiveWindow,
-    /// Present once full segments have arrived.
+    /// Present once the peer has sent more at once than an initial window.
     pub(super) sizing: Option<Box<RightSizing>>,
     queue: RecvQueue,
     assembler: Option<Box<Assembler>>,
-    /// A duplicate to report with the next acknowledgement (D-SACK, RFC 2883).
-    duplicate: Option<(SeqNumber, SeqNumber)>,
+    /// A duplicate to report with the next acknowledgement (D-SACK, RFC 2883): its first number, and
+    /// the one behind it. Both are the same if there is none.
+    duplicate: (SeqNumber, SeqNumber),
     fin: PeerFin,
     /// Where the peer's urgent data lies, if it has sent any.
     pub(super) urgent: Option<Box<Urgent>>,
@@ -122,7 +126,7 @@ impl Receiver {
             sizing: None,
             queue: RecvQueue::new(),
             assembler: None,
-            duplicate: None,
+            duplicate: NO_DUPLICATE,
             fin: PeerFin::None,
             urgent: None,
             acks: AckPolicy::new(announced_mss, quick_acks),
@@ -332,13 +336,13 @@ impl Receiver {
     /// on arrived a second time.
     pub(super) fn note_duplicate(&mut self, seq: SeqNumber, len: u32) {
         if len > 0 {
-            self.duplicate = Some((seq, seq + len));
+            self.duplicate = (seq, seq + len);
         }
     }
 
     /// Forgets the duplicate, so that it is not reported.
     pub(super) fn forget_duplicate(&mut self) {
-        self.duplicate = None;
+        self.duplicate = NO_DUPLICATE;
     }
 
     /// RFC 2883 §4.2: notes the overlap of a segment with out-of-order data. Only one range is
@@ -346,7 +350,7 @@ impl Receiver {
     fn note_overlap(&mut self, seq: SeqNumber, end: SeqNumber) {
         if let Some(overlap) = self.assembler.as_ref().and_then(|assembler| assembler.first_overlap(seq, end))
         {
-            self.duplicate = Some(overlap);
+            self.duplicate = overlap;
         }
     }
 
@@ -397,7 +401,7 @@ impl Receiver {
     pub(super) fn on_ack_sent(&mut self) {
         self.last_ack_sent = self.nxt;
         self.acks.on_ack_sent();
-        self.duplicate = None;
+        self.duplicate = NO_DUPLICATE;
     }
 
     /// A D-SACK (RFC 2883 §4), then the out-of-order ranges, the latest first (RFC 2018 §4,
@@ -416,7 +420,8 @@ impl Receiver {
         let block = |fin: EarlyFin| (fin.at, fin.at + 1);
         let first = lone.filter(|fin| fin.is_latest).map(block);
         let last = lone.filter(|fin| !fin.is_latest).map(block);
-        self.duplicate.into_iter().chain(first).chain(waiting).chain(last).take(limit).collect()
+        let duplicate = self.has_duplicate().then_some(self.duplicate);
+        duplicate.into_iter().chain(first).chain(waiting).chain(last).take(limit).collect()
     }
 
     /// The end of the out-of-order data.
@@ -431,7 +436,7 @@ impl Receiver {
     }
 
     pub(super) fn has_duplicate(&self) -> bool {
-        self.duplicate.is_some()
+        self.duplicate.0 != self.duplicate.1
     }
 
     pub(super) fn has_gaps(&self) -> bool {

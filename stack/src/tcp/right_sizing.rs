@@ -6,9 +6,6 @@ use core::time::Duration;
 use super::SeqNumber;
 use crate::time::Instant;
 
-/// The assumed data of the first round trip: a peer's initial window (RFC 6928).
-const INITIAL_WINDOW_SEGS: u32 = 10;
-
 /// Where a receiver's round trip comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Basis {
@@ -37,13 +34,13 @@ pub(super) struct RightSizing {
 }
 
 impl RightSizing {
-    pub(super) fn new(now: Instant, edge: SeqNumber, read_to: SeqNumber, mss: u16) -> RightSizing {
+    pub(super) fn new(now: Instant, edge: SeqNumber, read_to: SeqNumber, space: u32) -> RightSizing {
         RightSizing {
             rtt: 0,
             last_echo: 0,
             turn: edge,
             turn_at: now,
-            space: (INITIAL_WINDOW_SEGS * u32::from(mss)).max(1),
+            space,
             read_from: read_to,
             measured_at: now,
         }

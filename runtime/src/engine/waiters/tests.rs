@@ -6,8 +6,8 @@ use portolan::{Config, Domain, Instant, SocketKind};
 use super::*;
 
 #[test]
-fn a_socket_that_nobody_waits_for_takes_32_bytes() {
-    assert_eq!(size_of::<Option<Waiters>>(), 32);
+fn a_socket_that_nobody_waits_for_takes_24_bytes() {
+    assert_eq!(size_of::<Option<Waiters>>(), 24);
 }
 
 /// A task that counts how often it is woken.

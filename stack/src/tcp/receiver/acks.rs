@@ -37,6 +37,8 @@ pub(in crate::tcp) struct AckPolicy {
     duplicates_owed: u8,
     /// How many more segments are acknowledged at once.
     quick_acks: u8,
+    /// How many full segments have come since the program began its last question or answer.
+    full_segs: u8,
     /// The largest segment seen: the size of a full segment, of which every second is acknowledged.
     mss: u16,
     announced_mss: u16,
@@ -51,6 +53,7 @@ impl AckPolicy {
             due: AckDue::No,
             duplicates_owed: 0,
             quick_acks,
+            full_segs: 0,
             mss: announced_mss.min(SMALLEST_USUAL_MSS),
             announced_mss,
             last_data_at: Instant::ZERO,
@@ -76,6 +79,18 @@ impl AckPolicy {
     /// Whether a segment is as large as the largest before it.
     pub(in crate::tcp) fn is_full(&self, len: usize) -> bool {
         len >= usize::from(self.mss)
+    }
+
+    /// Full segments have arrived. Returns how many have come since the program began its last
+    /// question or answer, at most 255.
+    pub(super) fn note_full_segments(&mut self, segs: u32) -> u8 {
+        self.full_segs = self.full_segs.saturating_add(u8::try_from(segs).unwrap_or(u8::MAX));
+        self.full_segs
+    }
+
+    /// The program sends data, and the peer has acknowledged all that went before.
+    pub(in crate::tcp) fn on_turn(&mut self) {
+        self.full_segs = 0;
     }
 
     /// A segment with `len` bytes of data has arrived. The largest is taken for the peer's MSS.

@@ -7,6 +7,9 @@ use crate::tcp::right_sizing::RightSizing;
 use crate::tcp::window::{UnscaledWindow, Window, WindowScale};
 use crate::time::Instant;
 
+/// See [`Receiver::first_space`].
+const INITIAL_WINDOW_SEGS: u8 = 10;
+
 impl Receiver {
     pub(in crate::tcp) fn syn_window(&self) -> u16 {
         self.wnd.syn_window
@@ -29,14 +32,21 @@ impl Receiver {
         self.wnd.buffer_bytes
     }
 
-    /// The measurements for the size of the buffer. If there are none yet, `begin` says whether to
-    /// create them.
-    pub(in crate::tcp) fn right_sizing(&mut self, now: Instant, begin: bool) -> Option<&mut RightSizing> {
-        if self.sizing.is_none() && begin {
-            let sizing = RightSizing::new(now, self.wnd.edge, self.read_to(), self.acks.announced_mss());
+    /// The measurements for the size of the buffer, after full segments have arrived. They begin
+    /// when as many have come in a row as an initial window has, which is what the first round trip
+    /// is taken for. So a dialogue of short messages, which needs no larger buffer, takes no memory
+    /// for them.
+    pub(in crate::tcp) fn right_sizing(&mut self, now: Instant, segs: u32) -> Option<&mut RightSizing> {
+        if self.sizing.is_none() && self.acks.note_full_segments(segs) >= INITIAL_WINDOW_SEGS {
+            let sizing = RightSizing::new(now, self.wnd.edge, self.read_to(), self.first_space());
             self.sizing = Some(Box::new(sizing));
         }
         self.sizing.as_deref_mut()
+    }
+
+    /// The assumed data of the first round trip: a peer's initial window (RFC 6928).
+    pub(in crate::tcp) fn first_space(&self) -> u32 {
+        (u32::from(INITIAL_WINDOW_SEGS) * u32::from(self.acks.announced_mss())).max(1)
     }
 
     /// `len` bytes arrived in order: the window opens by twice that, at least by two segments, up

@@ -225,7 +225,9 @@ fn a_newcomer_is_offered_whole_units() {
 fn a_connection_that_is_reset_keeps_nothing_beside_itself() {
     let mut peer = peer();
     let _ = peer.send(&[1; 20_000]);
-    let _ = peer.data(&[2; 1460]);
+    for _ in 0..10 {
+        let _ = peer.data(&[2; 1460]);
+    }
     let _ = peer.data_at(5000, &[3; 1000]);
     assert!(peer.connection.rcv.sizing.is_some() && peer.connection.memory_bytes() > 20_000);
     let sent = peer.call(|connection, ctx| connection.give_up_for_memory(ctx)).1;
