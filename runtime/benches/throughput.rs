@@ -1,18 +1,19 @@
 //! The throughput of two runtimes on one wire in memory: bytes a second in bulk, and round trips of
-//! one byte; and of Unix-domain sockets, beside those of the host. And the time in which a socket
+//! one byte; the same bulk over two packet channels, between which the program moves the packets; and of Unix-domain sockets, beside those of the host. And the time in which a socket
 //! is opened and closed, while few or many others are open, and in which many sockets are listed.
 //!
-//! `cargo bench -p portolan-runtime [-- bulk | round_trips | unix | open | walk]`. The benchmark
+//! `cargo bench -p portolan-runtime [-- bulk | round_trips | channel | unix | open | walk]`. The benchmark
 //! sets no limits: its figures are for comparing two builds on one machine. With `--test` it does a
 //! thousandth of the work, to see that it runs.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::io::{self, Read, Write};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use portolan::{Config, Domain, SocketKind, SocketWalk, Stack};
-use portolan_runtime::device::{MemoryDevice, memory_pair};
+use portolan::{Config, Domain, Frame, Medium, SocketKind, SocketWalk, Stack};
+use portolan_runtime::device::{Device, PacketChannel, memory_pair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream, UnixStream};
 
 const BULK_BYTES: usize = 1 << 30;
@@ -40,7 +41,10 @@ fn main() -> io::Result<()> {
     let named: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |name: &str| named.is_empty() || named.iter().any(|wanted| wanted == name);
     if is_wanted("bulk") {
-        bulk(&server, &client)?;
+        bulk("bulk", &server, &client)?;
+    }
+    if is_wanted("channel") {
+        channel()?;
     }
     if is_wanted("round_trips") {
         round_trips(&server, &client)?;
@@ -61,7 +65,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn host(number: u8, device: MemoryDevice) -> io::Result<Runtime> {
+fn host(number: u8, device: impl Device + 'static) -> io::Result<Runtime> {
     let mut config = Config::default();
     config.neighbor.duplicate_address_probes = 0;
     let address = format!("10.0.0.{number}/24").parse().map_err(io::Error::other)?;
@@ -74,7 +78,26 @@ fn connection(server: &Runtime, client: &Runtime) -> io::Result<(TcpStream, TcpS
     Ok((listener.accept()?.0, near))
 }
 
-fn bulk(server: &Runtime, client: &Runtime) -> io::Result<()> {
+/// Bulk as a VPN carries it: the program takes each packet from one stack and gives it to the other.
+fn channel() -> io::Result<()> {
+    let (near, to_near, from_near) = PacketChannel::new(Medium::Ip).build();
+    let (far, to_far, from_far) = PacketChannel::new(Medium::Ip).build();
+    let (server, client) = (host(1, near)?, host(2, far)?);
+    for (mut from, mut to) in [(from_near, to_far), (from_far, to_near)] {
+        std::thread::spawn(move || {
+            let (mut packets, mut frames) = (Vec::new(), VecDeque::new());
+            while from.recv(&mut packets, 64) > 0 {
+                frames.extend(packets.drain(..).map(Frame::from));
+                if to.send(&mut frames).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    bulk("channel", &server, &client)
+}
+
+fn bulk(name: &str, server: &Runtime, client: &Runtime) -> io::Result<()> {
     let (mut far, mut near) = connection(server, client)?;
     let start = Instant::now();
     let writing = std::thread::spawn(move || -> io::Result<()> {
@@ -94,7 +117,7 @@ fn bulk(server: &Runtime, client: &Runtime) -> io::Result<()> {
     writing.join().expect("the writer does not panic")?;
     let gbit = received as f64 * 8.0 / elapsed.as_secs_f64() / 1e9;
     println!(
-        "bulk: {} MiB in {elapsed:.2?}: {gbit:.2} Gbit/s; {} bytes a read",
+        "{name}: {} MiB in {elapsed:.2?}: {gbit:.2} Gbit/s; {} bytes a read",
         received >> 20,
         received as u64 / reads
     );

@@ -1,14 +1,13 @@
 //! [`MemoryDevice`]: a pair of devices joined by a wire in memory.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::Waker;
 
 use portolan::{Frame, MacAddr, Medium, Offloads};
 
+use super::lane::Lane;
 use super::{Device, Outgoing, Readiness, Received};
-use crate::sync::{Mutex, MutexGuard};
 
 /// Makes two Ethernet devices with an MTU of 1,500, joined by a wire in memory. [`MemoryPair`]
 /// offers settings.
@@ -64,17 +63,18 @@ impl MemoryPair {
 
     /// Makes the two devices.
     pub fn build(self) -> io::Result<(MemoryDevice, MemoryDevice)> {
-        let [a_to_b, b_to_a] = [Wire::new(self.capacity), Wire::new(self.capacity)].map(Arc::new);
+        let [a_to_b, b_to_a] = [(); 2].map(|()| Arc::new(Lane::new(self.capacity)));
         let [medium_a, medium_b] = self.mediums;
-        let end = |name: &str, medium, outgoing: &Arc<Wire>, incoming: &Arc<Wire>| MemoryDevice {
-            name: name.to_owned(),
-            medium,
-            mtu: self.mtu,
-            offloads: self.offloads,
-            outgoing: outgoing.clone(),
-            incoming: incoming.clone(),
-            copies: Vec::new(),
-        };
+        let end =
+            |name: &str, medium, outgoing: &Arc<Lane<Frame>>, incoming: &Arc<Lane<Frame>>| MemoryDevice {
+                name: name.to_owned(),
+                medium,
+                mtu: self.mtu,
+                offloads: self.offloads,
+                outgoing: outgoing.clone(),
+                incoming: incoming.clone(),
+                copies: Vec::new(),
+            };
         Ok((end("memory-a", medium_a, &a_to_b, &b_to_a), end("memory-b", medium_b, &b_to_a, &a_to_b)))
     }
 }
@@ -95,8 +95,8 @@ pub struct MemoryDevice {
     medium: Medium,
     mtu: usize,
     offloads: Offloads,
-    outgoing: Arc<Wire>,
-    incoming: Arc<Wire>,
+    outgoing: Arc<Lane<Frame>>,
+    incoming: Arc<Lane<Frame>>,
     /// Frames on their way to the wire; empty between two calls.
     copies: Vec<Frame>,
 }
@@ -119,8 +119,8 @@ impl Device for MemoryDevice {
     }
 
     fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
-        self.incoming.lock().receiver = waker.clone();
-        self.outgoing.lock().sender = waker.clone();
+        self.incoming.set_receiver(waker);
+        self.outgoing.set_sender(waker);
         Readiness::waker()
     }
 
@@ -144,97 +144,19 @@ impl Device for MemoryDevice {
     }
 
     fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
-        self.incoming.take(received);
+        if received.has_room() {
+            self.incoming.try_take(None, |frame| {
+                received.push(frame);
+                received.has_room()
+            });
+        }
         Ok(())
     }
 }
 
 impl Drop for MemoryDevice {
     fn drop(&mut self) {
-        self.incoming.disconnect();
-    }
-}
-
-/// One direction of the wire.
-#[derive(Debug)]
-struct Wire {
-    state: Mutex<WireState>,
-    capacity: usize,
-}
-
-#[derive(Debug)]
-struct WireState {
-    frames: VecDeque<Frame>,
-    /// Woken when there are frames.
-    receiver: Waker,
-    /// Woken when a wire that was full has become half empty.
-    sender: Waker,
-    sender_waits: bool,
-    disconnected: bool,
-}
-
-impl Wire {
-    fn new(capacity: usize) -> Self {
-        let state = WireState {
-            frames: VecDeque::new(),
-            receiver: Waker::noop().clone(),
-            sender: Waker::noop().clone(),
-            sender_waits: false,
-            disconnected: false,
-        };
-        Wire { state: Mutex::new(state), capacity }
-    }
-
-    /// Locks the wire. Its state is consistent between any two statements, so a panic with the lock
-    /// held breaks nothing.
-    fn lock(&self) -> MutexGuard<'_, WireState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How many frames fit. If none do, the sender is woken when some do.
-    fn room(&self) -> usize {
-        let mut state = self.lock();
-        let room = self.capacity - state.frames.len();
-        state.sender_waits |= room == 0;
-        room
-    }
-
-    /// Puts these frames on the wire, for which there is room.
-    fn append(&self, frames: &mut Vec<Frame>) {
-        let mut state = self.lock();
-        if state.disconnected {
-            drop(state);
-            return frames.clear();
-        }
-        state.frames.extend(frames.drain(..));
-        let receiver = state.receiver.clone();
-        drop(state);
-        receiver.wake();
-    }
-
-    /// Takes frames off the wire.
-    fn take(&self, received: &mut Received<'_>) {
-        let mut state = self.lock();
-        while received.has_room()
-            && let Some(frame) = state.frames.pop_front()
-        {
-            received.push(frame);
-        }
-        if state.sender_waits && state.frames.len() <= self.capacity / 2 {
-            state.sender_waits = false;
-            let sender = state.sender.clone();
-            drop(state);
-            sender.wake();
-        }
-    }
-
-    fn disconnect(&self) {
-        let mut state = self.lock();
-        state.disconnected = true;
-        state.frames.clear();
-        let sender = state.sender.clone();
-        drop(state);
-        sender.wake();
+        self.incoming.close_receiver();
     }
 }
 
@@ -244,6 +166,7 @@ mod tests {
     use crate::device::Sent;
     use crate::device::single::{receive, send};
     use portolan::{InterfaceId, Transmit};
+    use std::collections::VecDeque;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
 
@@ -279,8 +202,8 @@ mod tests {
         let (wakes_a, wakes_b) = (Wakes::of(&mut a), Wakes::of(&mut b));
         for byte in 0..3 {
             assert_eq!(send(&mut a, &transmit(byte)), Sent::Taken);
-            assert_eq!(wakes_b.take(), 1);
         }
+        assert_eq!(wakes_b.take(), 1, "it has not yet looked");
         for byte in 0..3 {
             assert_eq!(receive(&mut b).unwrap().bytes[0], byte);
         }

@@ -4,8 +4,10 @@
 //! devices around another device, so they compose: `PcapWriter<Impair<Tap>>` records what the stack
 //! sees, `Impair<PcapWriter<Tap>>` what the wire sees.
 
+mod channel;
 mod impair;
 mod impairment;
+mod lane;
 mod memory;
 mod outgoing;
 mod pcap;
@@ -13,6 +15,7 @@ mod readiness;
 mod receive_buffer;
 mod received;
 
+pub use channel::{ChannelDevice, Packet, PacketChannel, PacketReceiver, PacketSender};
 pub use impair::{Impair, ImpairCounters};
 pub use impairment::{ImpairCounts, ImpairQueue, Impairable, Impairment, Outage, ParseImpairmentError};
 pub use memory::{MemoryDevice, MemoryPair, memory_pair};
