@@ -149,9 +149,9 @@ pub use id::{OwnerId, PendingId, PollerId, SocketId};
 pub use message_flags::{ReceivedFlags, RecvFlags, SendFlags};
 pub use multicast::{FilterMode, MulticastInterface, SourceFilter};
 pub use network::{
-    AddressState, Cidr, Forwarding, InterceptedNetwork, Interception, InterfaceConfig, InterfaceId,
-    InterfaceInfo, MacAddr, Medium, NeighborInfo, NeighborState, PacketType, ParseCidrError,
-    ParseMacAddrError, ProxyAnswers, Route,
+    AddressLifetime, AddressState, Cidr, Forwarding, InterceptedNetwork, Interception, InterfaceConfig,
+    InterfaceId, InterfaceInfo, MacAddr, Medium, NeighborInfo, NeighborState, NetworkEvent, PacketType,
+    ParseCidrError, ParseMacAddrError, ProxyAnswers, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{Cancellation, IgnoreReason, PendingConnection, PendingEvent, Rejection, Unreachable};

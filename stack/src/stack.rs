@@ -12,7 +12,8 @@ use crate::frame::{Frame, Transmit};
 use crate::link::packet_type::PacketType;
 use crate::memory::Budget;
 use crate::network::{
-    Cidr, Forwarding, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network, Route,
+    AddressLifetime, Cidr, Forwarding, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network,
+    NetworkEvent, Route,
 };
 use crate::rng::Rng;
 use crate::socket::{Env, Kinds, Sockets, TransmitOutcome};
@@ -156,6 +157,27 @@ impl Stack {
     /// Removes an address from an interface. Connections that use it remain until they time out.
     pub fn remove_address(&mut self, iface: InterfaceId, addr: IpAddr) -> Result<()> {
         self.network.remove_address(self.core.now, iface, addr)
+    }
+
+    /// Sets how long an address is used from now on, in place of what was set before. At the end of
+    /// its preferred lifetime it becomes [`Deprecated`](crate::AddressState::Deprecated), at the
+    /// end of its valid lifetime it is removed. `AddressNotAvailable` if the interface does not
+    /// have the address.
+    pub fn set_address_lifetime(
+        &mut self,
+        now: Instant,
+        iface: InterfaceId,
+        addr: IpAddr,
+        lifetime: AddressLifetime,
+    ) -> Result<()> {
+        self.core.advance(now);
+        self.network.set_address_lifetime(&mut self.core.ctx(Budget::UNLIMITED), iface, addr, lifetime)
+    }
+
+    /// Returns the next change of addresses and routes, oldest first. A program that does not care
+    /// need not call this: 256 events are kept at most.
+    pub fn poll_network_event(&mut self) -> Option<NetworkEvent> {
+        self.network.poll_network_event()
     }
 
     /// Switches forwarding on or off for the packets that come in through an interface.

@@ -24,8 +24,54 @@ pub enum AddressState {
     Tentative,
     /// The address is in use.
     Preferred,
+    /// The address is in use, but not chosen for new connections while there is another, because
+    /// its preferred lifetime has ended (RFC 4862 §5.5.4).
+    Deprecated,
     /// Another station has the address; it is not used.
     Duplicated,
+}
+
+/// How long an address is used (RFC 4862 §5.5.4, RFC 2131 §4.4.5).
+///
+/// ```
+/// use core::time::Duration;
+/// use portolan::{AddressLifetime, Config, Instant, InterfaceConfig, Medium, Stack};
+///
+/// let mut stack = Stack::new(Config::default(), [7; 32], Instant::ZERO);
+/// let now = Instant::ZERO;
+/// let iface = stack.add_interface(now, InterfaceConfig::new(Medium::Ip))?;
+/// // A lease of an hour.
+/// stack.add_address(now, iface, "10.0.0.2/24".parse()?)?;
+/// let hour = AddressLifetime::valid_for(Duration::from_secs(3600));
+/// stack.set_address_lifetime(now, iface, [10, 0, 0, 2].into(), hour)?;
+/// assert_eq!(stack.interfaces()[0].addresses.len(), 1);
+/// stack.handle_timeout(now + Duration::from_secs(3600));
+/// assert!(stack.interfaces()[0].addresses.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AddressLifetime {
+    /// For how long it is chosen for new connections; `None` without end.
+    pub preferred: Option<Duration>,
+    /// For how long it is used at all; `None` without end.
+    pub valid: Option<Duration>,
+}
+
+impl AddressLifetime {
+    /// Without end: what an address has at first.
+    pub const FOREVER: AddressLifetime = AddressLifetime { preferred: None, valid: None };
+
+    /// The address is used for so long, and is preferred for all that time.
+    pub const fn valid_for(time: Duration) -> AddressLifetime {
+        AddressLifetime { preferred: Some(time), valid: Some(time) }
+    }
+
+    /// The same, preferred for so long only.
+    pub const fn preferred_for(mut self, time: Duration) -> AddressLifetime {
+        self.preferred = Some(time);
+        self
+    }
 }
 
 /// What has to be sent for an address.
@@ -42,6 +88,11 @@ pub(crate) enum AddressEvent {
 pub(crate) struct Address {
     pub(crate) cidr: Cidr,
     pub(crate) state: AddressState,
+    /// Whether its preferred lifetime has ended.
+    pub(crate) is_deprecated: bool,
+    /// When that ends, unless it has ended.
+    preferred_until: Option<Instant>,
+    pub(crate) valid_until: Option<Instant>,
     /// Probes (while tentative) or announcements (afterwards) that remain to be sent.
     left: u8,
     /// When the next one is due, or when the wait after the last probe ends.
@@ -58,6 +109,9 @@ impl Address {
         let mut address = Address {
             cidr,
             state: AddressState::Preferred,
+            is_deprecated: false,
+            preferred_until: None,
+            valid_until: None,
             left: 0,
             next_at: None,
             defended_at: None,
@@ -79,12 +133,34 @@ impl Address {
         address
     }
 
-    pub(crate) fn is_preferred(&self) -> bool {
+    /// Whether it is in use.
+    pub(crate) fn is_usable(&self) -> bool {
         self.state == AddressState::Preferred
     }
 
+    /// Its state as programs see it.
+    pub(crate) fn shown_state(&self) -> AddressState {
+        if self.is_usable() && self.is_deprecated { AddressState::Deprecated } else { self.state }
+    }
+
+    /// Sets how long it is used from now on.
+    pub(crate) fn set_lifetime(&mut self, now: Instant, lifetime: AddressLifetime) {
+        self.is_deprecated = false;
+        self.preferred_until = lifetime.preferred.map(|time| now + time);
+        self.valid_until = lifetime.valid.map(|time| now + time);
+    }
+
+    /// Whether its preferred lifetime has just ended.
+    pub(crate) fn becomes_deprecated(&mut self, now: Instant) -> bool {
+        let ends = self.preferred_until.is_some_and(|at| at <= now);
+        if ends {
+            (self.is_deprecated, self.preferred_until) = (true, None);
+        }
+        ends
+    }
+
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.next_at
+        [self.next_at, self.preferred_until, self.valid_until].into_iter().flatten().min()
     }
 
     /// The next step, if it is due.
@@ -140,7 +216,7 @@ impl Address {
                 self.defended_at = Some(now);
                 addr.is_ipv4().then_some(AddressEvent::Announce(addr))
             }
-            AddressState::Duplicated => None,
+            AddressState::Duplicated | AddressState::Deprecated => None,
         }
     }
 
@@ -178,7 +254,7 @@ mod tests {
         assert_eq!(v6.state, AddressState::Tentative);
         let expected = vec![(0, AddressEvent::Probe(addr)), (1000, AddressEvent::Announce(addr))];
         assert_eq!(run(&mut v6, &config), expected);
-        assert!(v6.is_preferred());
+        assert!(v6.is_usable());
     }
 
     #[test]
@@ -195,10 +271,10 @@ mod tests {
     fn without_probes_it_is_in_use_at_once() {
         let config = NeighborConfig { duplicate_address_probes: 0, ..NeighborConfig::default() };
         let mut v6 = address("fd00::2/64", &config);
-        assert!(v6.is_preferred());
+        assert!(v6.is_usable());
         assert_eq!(run(&mut v6, &config), vec![(0, AddressEvent::Announce(v6.cidr.addr))]);
         let quiet = Address::new(Instant::ZERO, v6.cidr, &config, false);
-        assert!(quiet.is_preferred() && quiet.poll_timeout().is_none());
+        assert!(quiet.is_usable() && quiet.poll_timeout().is_none());
     }
 
     #[test]
@@ -217,7 +293,7 @@ mod tests {
         // RFC 5227 §2.4: not again within DEFEND_INTERVAL.
         assert_eq!(v4.on_conflict(Instant::from_secs(29)), None);
         assert_eq!(v4.on_conflict(Instant::from_secs(30)), defence);
-        assert!(v4.is_preferred());
+        assert!(v4.is_usable());
     }
 
     /// Counts the log lines about one address that no other test uses.

@@ -5,11 +5,13 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 
-use super::address::{Address, AddressEvent, AddressState};
+use super::address::{Address, AddressEvent, AddressLifetime, AddressState};
 use super::cidr::Cidr;
 use super::config::{InterfaceConfig, InterfaceInfo};
+use super::event::NetworkEvent;
 use super::forwarding::Forwarding;
 use super::interception::{Interception, ProxyAnswers};
+use super::source::Candidate;
 use crate::config::{Config, NeighborConfig};
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
@@ -40,6 +42,8 @@ pub(crate) struct Interface {
     /// The packets for other hosts that it takes, if any.
     pub(crate) interception: Option<Box<Interception>>,
     addresses: Vec<Address>,
+    /// The changes of its addresses that were not collected yet.
+    events: Vec<NetworkEvent>,
     /// The multicast groups that it listens to.
     groups: InterfaceGroups,
     forwarding: Forwarding,
@@ -85,6 +89,7 @@ impl Interface {
             neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
             interception: (*interception != Interception::none()).then(|| interception.clone().into()),
             addresses: Vec::new(),
+            events: Vec::new(),
             groups: InterfaceGroups::new(&tunables.multicast, true),
             forwarding: Forwarding::NONE,
             next_own_at: None,
@@ -129,22 +134,30 @@ impl Interface {
             return Err(Error::AddressInUse);
         }
         let detect = matches!(self.medium, Medium::Ethernet(_));
-        self.addresses.push(Address::new(now, cidr, config, detect));
+        let address = Address::new(now, cidr, config, detect);
+        if address.is_usable() {
+            self.events.push(NetworkEvent::AddressUsable { iface: self.id, cidr });
+        }
+        self.addresses.push(address);
         // RFC 4862 §5.4.2: before the address is probed.
         self.groups.join_solicited_node(now, addr);
         self.rearm();
         Ok(())
     }
 
-    pub(crate) fn remove_address(&mut self, now: Instant, addr: IpAddr) -> Result<Cidr> {
+    pub(crate) fn remove_address(&mut self, now: Instant, addr: IpAddr) -> Result<()> {
         let found = self.addresses.iter().position(|address| address.cidr.addr == addr);
-        let at = found.ok_or(Error::AddressNotAvailable)?;
-        let Address { cidr, state, .. } = self.addresses.remove(at);
-        if state != AddressState::Duplicated {
-            self.groups.leave_solicited_node(now, addr);
-        }
+        self.remove_at(now, found.ok_or(Error::AddressNotAvailable)?);
         self.rearm();
-        Ok(cidr)
+        Ok(())
+    }
+
+    fn remove_at(&mut self, now: Instant, index: usize) {
+        let Address { cidr, state, .. } = self.addresses.remove(index);
+        if state != AddressState::Duplicated {
+            self.groups.leave_solicited_node(now, cidr.addr);
+        }
+        self.events.push(NetworkEvent::AddressRemoved { iface: self.id, cidr });
     }
 
     pub(crate) fn addresses(&self) -> &[Address] {
@@ -152,8 +165,36 @@ impl Interface {
     }
 
     /// The addresses that are in use.
-    pub(crate) fn preferred(&self) -> impl Iterator<Item = Cidr> + '_ {
-        self.addresses.iter().filter(|address| address.is_preferred()).map(|address| address.cidr)
+    pub(crate) fn usable(&self) -> impl Iterator<Item = Cidr> + '_ {
+        self.addresses.iter().filter(|address| address.is_usable()).map(|address| address.cidr)
+    }
+
+    /// The addresses that packets may come from.
+    pub(crate) fn candidates(&self) -> impl Iterator<Item = Candidate> + '_ {
+        let candidate = |address: &Address| Candidate {
+            cidr: address.cidr,
+            iface: self.id,
+            is_deprecated: address.is_deprecated,
+        };
+        self.addresses.iter().filter(|address| address.is_usable()).map(candidate)
+    }
+
+    /// Sets how long an address is used from now on.
+    pub(crate) fn set_lifetime(
+        &mut self,
+        now: Instant,
+        addr: IpAddr,
+        lifetime: AddressLifetime,
+    ) -> Result<()> {
+        let found = self.addresses.iter_mut().find(|address| address.cidr.addr == addr);
+        found.ok_or(Error::AddressNotAvailable)?.set_lifetime(now, lifetime);
+        self.rearm();
+        Ok(())
+    }
+
+    /// The changes of its addresses since the last call.
+    pub(crate) fn take_events(&mut self) -> Vec<NetworkEvent> {
+        core::mem::take(&mut self.events)
     }
 
     /// Handles another station that claims `addr`, which is one of our addresses.
@@ -162,6 +203,8 @@ impl Interface {
         let before = address.state;
         let event = address.on_conflict(now);
         if address.state != before {
+            let cidr = address.cidr;
+            self.events.push(NetworkEvent::AddressDuplicated { iface: self.id, cidr });
             self.groups.leave_solicited_node(now, addr);
         }
         self.rearm();
@@ -174,7 +217,7 @@ impl Interface {
 
     /// Whether `addr` is an address of this interface that is in use.
     pub(crate) fn owns(&self, addr: IpAddr) -> bool {
-        self.addresses.iter().any(|address| address.cidr.addr == addr && address.is_preferred())
+        self.addresses.iter().any(|address| address.cidr.addr == addr && address.is_usable())
     }
 
     /// Whether a neighbour's question for the link address of this other host is answered with ours.
@@ -236,7 +279,7 @@ impl Interface {
         }
     }
 
-    /// Takes the steps of duplicate address detection that are due.
+    /// Takes the steps of duplicate address detection that are due, and ends lifetimes.
     pub(crate) fn handle_address_timeouts(
         &mut self,
         now: Instant,
@@ -246,8 +289,21 @@ impl Interface {
             return Vec::new();
         }
         let had_link_local = self.has_link_local();
-        let due = self.addresses.iter_mut().filter_map(|address| address.handle_timeout(now, config));
-        let events = due.collect();
+        let is_over = |address: &Address| address.valid_until.is_some_and(|at| at <= now);
+        while let Some(index) = self.addresses.iter().position(is_over) {
+            self.remove_at(now, index);
+        }
+        let mut events = Vec::new();
+        for address in &mut self.addresses {
+            let (iface, cidr, was_usable) = (self.id, address.cidr, address.is_usable());
+            events.extend(address.handle_timeout(now, config));
+            if address.is_usable() && !was_usable {
+                self.events.push(NetworkEvent::AddressUsable { iface, cidr });
+            }
+            if address.becomes_deprecated(now) {
+                self.events.push(NetworkEvent::AddressDeprecated { iface, cidr });
+            }
+        }
         if !had_link_local && self.has_link_local() {
             self.groups.on_link_local_address(now);
         }
@@ -257,7 +313,7 @@ impl Interface {
 
     /// Whether it has an IPv6 link-local address that is in use.
     fn has_link_local(&self) -> bool {
-        self.preferred().any(|cidr| is_link_local(cidr.addr))
+        self.usable().any(|cidr| is_link_local(cidr.addr))
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -276,7 +332,7 @@ impl Interface {
             medium: self.medium,
             mtu: self.mtu,
             offloads: self.offloads,
-            addresses: self.addresses.iter().map(|address| (address.cidr, address.state)).collect(),
+            addresses: self.addresses.iter().map(|address| (address.cidr, address.shown_state())).collect(),
             groups: self.groups.list(),
             forwarding: self.forwarding,
         }

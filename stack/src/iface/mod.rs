@@ -4,6 +4,7 @@
 pub(crate) mod address;
 pub(crate) mod cidr;
 pub(crate) mod config;
+pub(crate) mod event;
 pub(crate) mod forwarding;
 pub(crate) mod interception;
 pub(crate) mod interface;

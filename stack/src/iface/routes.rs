@@ -71,8 +71,9 @@ impl RouteTable {
         self.routes.iter().find(|route| route.destination.contains(dst) && through(route))
     }
 
-    /// Adds a route. The host bits of its destination are ignored.
-    pub(crate) fn add(&mut self, route: Route) -> Result<()> {
+    /// Adds a route, and returns it as it is in the table. The host bits of its destination are
+    /// ignored.
+    pub(crate) fn add(&mut self, route: Route) -> Result<Route> {
         let route = Route { destination: route.destination.network(), ..route };
         let same = |other: &Route| {
             other.destination == route.destination
@@ -83,31 +84,33 @@ impl RouteTable {
             return Err(Error::AddressInUse);
         }
         self.insert(route, Origin::Added);
-        Ok(())
+        Ok(route)
     }
 
     /// Adds the route to the network of an address, unless it is there.
-    pub(crate) fn add_connected(&mut self, cidr: Cidr, iface: InterfaceId) {
+    pub(crate) fn add_connected(&mut self, cidr: Cidr, iface: InterfaceId) -> Option<Route> {
         let route = Route::new(cidr.network(), iface);
-        if !self.routes.contains(&route) {
+        let is_new = !self.routes.contains(&route);
+        if is_new {
             self.insert(route, Origin::Connected);
         }
+        is_new.then_some(route)
     }
 
     /// Removes the route to the network of an address that was removed. The caller makes sure that
     /// no other address is in that network.
-    pub(crate) fn remove_connected(&mut self, cidr: Cidr, iface: InterfaceId) {
+    pub(crate) fn remove_connected(&mut self, cidr: Cidr, iface: InterfaceId) -> Vec<Route> {
         let network = cidr.network();
         self.retain(|route, origin| {
             !(origin == Origin::Connected && route.destination == network && route.iface == iface)
-        });
+        })
     }
 
-    /// Removes the routes to this destination through this interface.
-    pub(crate) fn remove(&mut self, destination: Cidr, iface: InterfaceId) -> Result<()> {
-        let (before, destination) = (self.routes.len(), destination.network());
-        self.retain(|route, _| !(route.destination == destination && route.iface == iface));
-        if self.routes.len() < before { Ok(()) } else { Err(Error::InvalidArgument) }
+    /// Removes the routes to this destination through this interface, and returns them.
+    pub(crate) fn remove(&mut self, destination: Cidr, iface: InterfaceId) -> Result<Vec<Route>> {
+        let destination = destination.network();
+        let removed = self.retain(|route, _| !(route.destination == destination && route.iface == iface));
+        if removed.is_empty() { Err(Error::InvalidArgument) } else { Ok(removed) }
     }
 
     fn insert(&mut self, route: Route, origin: Origin) {
@@ -117,13 +120,17 @@ impl RouteTable {
         self.origins.insert(at, origin);
     }
 
-    fn retain(&mut self, keep: impl Fn(&Route, Origin) -> bool) {
+    /// Removes the other routes, and returns them.
+    fn retain(&mut self, keep: impl Fn(&Route, Origin) -> bool) -> Vec<Route> {
         let kept: Vec<bool> =
             self.routes.iter().zip(&self.origins).map(|(route, &origin)| keep(route, origin)).collect();
+        let removed = self.routes.iter().zip(&kept).filter(|(_, kept)| !**kept).map(|(&route, _)| route);
+        let removed = removed.collect();
         let mut answers = kept.iter();
         self.routes.retain(|_| answers.next().copied().unwrap_or(true));
         let mut answers = kept.iter();
         self.origins.retain(|_| answers.next().copied().unwrap_or(true));
+        removed
     }
 }
 
@@ -184,7 +191,7 @@ mod tests {
         assert_eq!(table.add(via("10.1.2.3/16", "10.0.0.2", A, 0)), Err(Error::AddressInUse));
         table.add(via("10.1.0.0/16", "10.0.0.2", A, 1)).unwrap();
         assert_eq!(table.remove(cidr("10.1.0.0/16"), B), Err(Error::InvalidArgument));
-        assert_eq!(table.remove(cidr("10.1.9.9/16"), A), Ok(()));
+        assert_eq!(table.remove(cidr("10.1.9.9/16"), A).map(|removed| removed.len()), Ok(2));
         assert!(table.routes().is_empty());
     }
 }

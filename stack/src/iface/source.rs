@@ -10,6 +10,8 @@ use crate::interface_id::InterfaceId;
 pub(crate) struct Candidate {
     pub(crate) cidr: Cidr,
     pub(crate) iface: InterfaceId,
+    /// Whether its preferred lifetime has ended.
+    pub(crate) is_deprecated: bool,
 }
 
 /// Chooses the source for a packet to `dst` that leaves through `iface` towards `next_hop`.
@@ -44,11 +46,12 @@ fn reduce_first<R: Ord>(
 }
 
 /// Ranks an IPv4 address as Linux does: the destination itself is best, then an address whose scope
-/// reaches the destination, then one on the interface, then one in the next hop's network.
-fn rank_v4(dst: Ipv4Addr, next_hop: IpAddr, iface: InterfaceId, c: &Candidate) -> (bool, bool, bool, bool) {
-    let IpAddr::V4(addr) = c.cidr.addr else { return (false, false, false, false) };
+/// reaches the destination, then one on the interface, then one in the next hop's network. Beyond
+/// Linux, of those with the same scope one that is not deprecated is better, as RFC 6724 §5 says.
+fn rank_v4(dst: Ipv4Addr, next_hop: IpAddr, iface: InterfaceId, c: &Candidate) -> [bool; 5] {
+    let IpAddr::V4(addr) = c.cidr.addr else { return [false; 5] };
     let reaches = !addr.is_link_local() || dst.is_link_local();
-    (addr == dst, reaches, c.iface == iface, c.cidr.contains(next_hop))
+    [addr == dst, reaches, !c.is_deprecated, c.iface == iface, c.cidr.contains(next_hop)]
 }
 
 /// RFC 6724 §4: addresses of other interfaces are candidates, too, except those that are valid only
@@ -94,14 +97,16 @@ fn label(addr: Ipv6Addr) -> u8 {
 }
 
 /// The rules of RFC 6724 §5 that apply here, in their order, as one key: the greater key wins. None
-/// of our addresses is deprecated (rule 3), a home address (4), bound to a next hop's prefix (5.5)
-/// or temporary (7).
+/// of our addresses is a home address (rule 4), bound to a next hop's prefix (5.5) or temporary
+/// (7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RankV6 {
     /// Rule 1: the address is the destination itself.
     is_destination: bool,
     /// Rule 2: prefer the appropriate scope.
     scope: ScopeRank,
+    /// Rule 3: avoid deprecated addresses.
+    is_preferred: bool,
     /// Rule 5: prefer the outgoing interface.
     on_interface: bool,
     /// Rule 6: prefer the matching label.
@@ -132,6 +137,7 @@ fn rank_v6(dst: Ipv6Addr, iface: InterfaceId, c: &Candidate) -> RankV6 {
         } else {
             ScopeRank::Reaches(core::cmp::Reverse(own))
         },
+        is_preferred: !c.is_deprecated,
         on_interface: c.iface == iface,
         same_label: label(addr) == label(dst),
         common_prefix_len: common.min(c.cidr.prefix_len),
@@ -149,7 +155,7 @@ mod tests {
     fn choose_via(dst: &str, next_hop: &str, candidates: &[(&str, InterfaceId)]) -> Option<IpAddr> {
         let candidates: Vec<Candidate> = candidates
             .iter()
-            .map(|&(cidr, iface)| Candidate { cidr: cidr.parse().unwrap(), iface })
+            .map(|&(cidr, iface)| Candidate { cidr: cidr.parse().unwrap(), iface, is_deprecated: false })
             .collect();
         select(dst.parse().unwrap(), next_hop.parse().unwrap(), OUT, candidates.into_iter())
     }

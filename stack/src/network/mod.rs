@@ -9,6 +9,7 @@
 //! `interception`, `icmp`, `resolution` (ARP, NDP), `multicast` (groups, IGMP, MLD) and
 //! `forwarding`.
 
+mod addresses;
 mod admission;
 mod drops;
 mod forwarding;
@@ -35,9 +36,10 @@ use bytes::{Buf as _, Bytes};
 
 pub(crate) use types::{Datagram, Delivery, IcmpOutcome, LinkFacts, Reception};
 
-pub use crate::iface::address::AddressState;
+pub use crate::iface::address::{AddressLifetime, AddressState};
 pub use crate::iface::cidr::{Cidr, ParseCidrError};
 pub use crate::iface::config::{InterfaceConfig, InterfaceInfo};
+pub use crate::iface::event::NetworkEvent;
 pub use crate::iface::forwarding::Forwarding;
 pub use crate::iface::interception::{InterceptedNetwork, Interception, ProxyAnswers};
 pub use crate::iface::routes::Route;
@@ -57,6 +59,7 @@ use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Transmit};
 use crate::icmp::quote::Quote;
+use crate::iface::event::NetworkEvents;
 use crate::iface::interface::{IPV6_MIN_MTU, Interface, is_valid_name};
 use crate::iface::routes::RouteTable;
 use crate::ip::flow_label::FlowLabels;
@@ -96,6 +99,8 @@ pub(crate) struct Network {
     forwards: ForwardQueue,
     /// Packets from this host to itself.
     loopback: LoopbackQueue,
+    /// Changes of addresses and routes.
+    events: NetworkEvents,
     /// Errors that the network layer found.
     errors: VecDeque<NetworkError>,
     /// Set by [`Network::end_turn`] until the loopback is polled.
@@ -127,6 +132,7 @@ impl Network {
             transmits: TransmitQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             forwards: ForwardQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
+            events: NetworkEvents::default(),
             errors: VecDeque::new(),
             is_turn_over: false,
             share,
@@ -170,11 +176,13 @@ impl Network {
         for cidr in link_local.into_iter().chain(wanted.filter(|&cidr| Some(cidr) != link_local)) {
             interface.add_address(ctx.now, cidr, &ctx.config.neighbor)?;
         }
-        for address in interface.addresses() {
-            self.routes.add_connected(address.cidr, id);
-        }
+        let cidrs: Vec<Cidr> = interface.addresses().iter().map(|address| address.cidr).collect();
         self.interfaces.push(interface);
+        for cidr in cidrs {
+            self.add_connected(cidr, id);
+        }
         self.run_interface_timers(ctx, id);
+        self.collect_events(id);
         Ok(id)
     }
 
@@ -207,24 +215,6 @@ impl Network {
             return Some(InterfaceId::LOOPBACK_NAME);
         }
         self.interface(iface).map(|interface| &*interface.name)
-    }
-
-    pub(crate) fn add_address(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, cidr: Cidr) -> Result<()> {
-        let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
-        interface.add_address(ctx.now, cidr, &ctx.config.neighbor)?;
-        self.routes.add_connected(cidr, iface);
-        self.run_interface_timers(ctx, iface);
-        Ok(())
-    }
-
-    pub(crate) fn remove_address(&mut self, now: Instant, iface: InterfaceId, addr: IpAddr) -> Result<()> {
-        let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
-        let cidr = interface.remove_address(now, addr)?;
-        let others = interface.addresses().iter().any(|other| other.cidr.network() == cidr.network());
-        if !others {
-            self.routes.remove_connected(cidr, iface);
-        }
-        Ok(())
     }
 
     pub(crate) fn interfaces(&self) -> Vec<InterfaceInfo> {
@@ -298,11 +288,15 @@ impl Network {
                 return Err(Error::NetworkUnreachable);
             }
         }
-        self.routes.add(route)
+        self.events.push(NetworkEvent::RouteAdded(self.routes.add(route)?));
+        Ok(())
     }
 
     pub(crate) fn remove_route(&mut self, destination: Cidr, iface: InterfaceId) -> Result<()> {
-        self.routes.remove(destination, iface)
+        for route in self.routes.remove(destination, iface)? {
+            self.events.push(NetworkEvent::RouteRemoved(route));
+        }
+        Ok(())
     }
 
     pub(crate) fn routes(&self) -> &[Route] {
@@ -401,6 +395,7 @@ impl Network {
         tables
             + errors
             + trace
+            + self.events.memory_bytes()
             + self.transmits.memory_bytes()
             + self.forwards.memory_bytes()
             + self.loopback.memory_bytes()

@@ -177,7 +177,7 @@ impl Network {
     /// none yet (RFC 9776 §4.2.14).
     fn send_igmp(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, message: &Message) {
         let (dst, bytes) = igmp::emit(message);
-        let src = self.interface(iface).into_iter().flat_map(|interface| interface.preferred());
+        let src = self.interface(iface).into_iter().flat_map(|interface| interface.usable());
         let src = src.into_iter().find_map(|cidr| match cidr.addr {
             IpAddr::V4(addr) => Some(addr),
             IpAddr::V6(_) => None,
@@ -202,7 +202,7 @@ impl Network {
     /// address if that cannot be used yet (RFC 9777 §5.2.14).
     fn send_mld(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, message: &Message) {
         let (dst, mut bytes) = mld::emit(message);
-        let src = self.interface(iface).into_iter().flat_map(|interface| interface.preferred());
+        let src = self.interface(iface).into_iter().flat_map(|interface| interface.usable());
         let src = src.into_iter().find_map(|cidr| match cidr.addr {
             IpAddr::V6(addr) if addr.is_unicast_link_local() => Some(addr),
             _ => None,

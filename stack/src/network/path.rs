@@ -5,7 +5,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::Network;
 use crate::error::{Error, Result};
 use crate::iface::interface::{IPV6_MIN_MTU, Interface};
-use crate::iface::source::{self, Candidate};
+use crate::iface::source;
 use crate::interface_id::InterfaceId;
 use crate::ip::is_link_local;
 use crate::ip::pmtu::PathMtu;
@@ -89,9 +89,7 @@ impl Network {
             RoutingDecision::Local(_) if dst.is_multicast() => Ok(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             RoutingDecision::Local(_) => Ok(dst),
             RoutingDecision::Link(hop) => {
-                let candidates = self.interfaces.iter().flat_map(|interface| {
-                    interface.preferred().map(|cidr| Candidate { cidr, iface: interface.id })
-                });
+                let candidates = self.interfaces.iter().flat_map(Interface::candidates);
                 let source = source::select(dst, hop.next, hop.iface, candidates);
                 source.ok_or(Error::AddressNotAvailable)
             }

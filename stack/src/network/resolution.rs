@@ -14,7 +14,7 @@ use crate::icmp::echo;
 use crate::icmp::network_error::{NetworkError, NetworkErrorKind};
 use crate::icmp::quote::Quote;
 use crate::iface::address::{AddressEvent, AddressState};
-use crate::iface::source::{self, Candidate};
+use crate::iface::source;
 use crate::interface_id::InterfaceId;
 
 use crate::ip::input::Arrival;
@@ -212,10 +212,9 @@ impl Network {
     ) {
         let Some(interface) = self.interface(iface) else { return };
         let Some(own) = interface.mac() else { return };
-        let candidates = interface.preferred().map(|cidr| Candidate { cidr, iface });
         // Without an address of ours nobody can answer. The timer continues, and by its next run
         // there may be one.
-        let Some(src) = source::select(addr, addr, iface, candidates) else { return };
+        let Some(src) = source::select(addr, addr, iface, interface.candidates()) else { return };
         ctx.stats.link.solicitations_sent += 1;
         match (src, addr) {
             (IpAddr::V4(src), IpAddr::V4(addr)) => {
@@ -247,7 +246,9 @@ impl Network {
     fn on_address_conflict(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, addr: IpAddr) {
         ctx.stats.link.address_conflicts += 1;
         let Some(interface) = self.interface_mut(iface) else { return };
-        if let Some(event) = interface.on_conflict(ctx.now, addr) {
+        let event = interface.on_conflict(ctx.now, addr);
+        self.collect_events(iface);
+        if let Some(event) = event {
             self.run_address_event(ctx, iface, event);
         }
     }
@@ -260,6 +261,7 @@ impl Network {
         }
         let address_events = interface.handle_address_timeouts(ctx.now, &ctx.config.neighbor);
         let neighbor_events = interface.neighbors.handle_timeout(ctx.now);
+        self.collect_events(iface);
         // RFC 4862 §5.4.2: the group of an address is joined before the address is probed.
         self.run_group_timers(ctx, iface);
         for event in address_events {

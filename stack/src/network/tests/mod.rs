@@ -1,5 +1,6 @@
 //! Tests of the network layer as a whole: hosts on a link, and links that a test simulates.
 
+mod addresses;
 mod ethernet;
 mod forwarding;
 mod fragments;

@@ -92,6 +92,7 @@ impl InterfaceStatus {
             let state = match state {
                 AddressState::Tentative => "tentative",
                 AddressState::Preferred => "preferred",
+                AddressState::Deprecated => "deprecated",
                 AddressState::Duplicated => "duplicated",
                 _ => "other",
             };
