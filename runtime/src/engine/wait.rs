@@ -169,7 +169,8 @@ fn lead_until<R>(
         leader.sleep(give_up_at)?;
         let led = leader.turn(|leader, core, now, wakes| {
             let is_over = give_up_at.is_some_and(|at| at <= now);
-            if is_over || leader.has_event(core) {
+            // A thread whose call is refused learns that when it parks.
+            if !core.refuses_calls && (is_over || leader.has_event(core)) {
                 let result = op(core, now);
                 if is_over || !would_block(&result) || !leader.look_again(core) {
                     leader.resign(core, now, wakes);
@@ -180,8 +181,7 @@ fn lead_until<R>(
                     return Some(LeadResult::Done(result));
                 }
             }
-            // Other threads were served, or read the devices themselves. A thread whose call is
-            // refused learns that when it parks.
+            // Other threads were served, or read the devices themselves.
             let others_lead = wakes.has_parked() && core.leadership.policy.served_leads_next();
             if others_lead || core.leadership.policy.is_burst(now) || core.refuses_calls {
                 let seen = leader.seen();
