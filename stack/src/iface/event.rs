@@ -72,8 +72,4 @@ impl NetworkEvents {
     pub(crate) fn pop(&mut self) -> Option<NetworkEvent> {
         self.0.pop_front()
     }
-
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.0.capacity() * size_of::<NetworkEvent>()
-    }
 }

@@ -395,7 +395,6 @@ impl Network {
         tables
             + errors
             + trace
-            + self.events.memory_bytes()
             + self.transmits.memory_bytes()
             + self.forwards.memory_bytes()
             + self.loopback.memory_bytes()
