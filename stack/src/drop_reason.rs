@@ -172,6 +172,8 @@ drop_reasons! {
     InterceptionLimit,
     /// A SYN that was intercepted, and that the program refused.
     PendingRejected,
+    /// A datagram of an intercepted flow that nobody accepted before it ended.
+    FlowEnded,
     /// A SYN that was intercepted, and that the program left unanswered by a rule of its own.
     IgnoredByPolicy,
     /// A SYN that was intercepted, and that the program left unanswered because it had too much to

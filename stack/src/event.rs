@@ -165,4 +165,6 @@ pub enum DeadlineKind {
     TimeWait,
     /// The program did not decide about an intercepted connection in time.
     Pending,
+    /// An intercepted UDP flow was idle for too long.
+    IdleFlow,
 }

@@ -261,12 +261,14 @@ group! {
 }
 
 group! {
-    /// Connections to other hosts that interfaces intercepted.
+    /// Connections and flows to other hosts that interfaces intercepted.
     InterceptionStats, "interception", {
         /// SYNs that became pending connections.
         pending,
         /// Pending connections that programs accepted.
         accepted,
+        /// UDP flows that were opened.
+        flows,
         /// Resets that programs chose as the answer.
         resets,
         /// ICMP errors that programs chose as the answer.

@@ -1,9 +1,9 @@
 //! The calls on intercepted connections.
 
-use super::{Caller as _, Owner};
+use super::{Caller as _, Owner, call};
 use crate::error::Result;
 use crate::id::PendingId;
-use crate::socket::{Descriptor, IgnoreReason, PendingEvent, Rejection};
+use crate::socket::{Descriptor, IgnoreReason, PendingEvent, Rejection, Unreachable};
 use crate::stack::Stack;
 use crate::time::Instant;
 
@@ -66,14 +66,17 @@ calls! {
     /// [`poll_pending`](Stack::poll_pending) has news. Connections have the options that it has when
     /// they are accepted, but not its domain: an IPv4 connection is an IPv4 socket.
     ///
-    /// [`close`](Stack::close) refuses all pending connections. `AddressInUse` if the stack has
-    /// another such socket; `InvalidArgument` for a socket that is bound, listens or is connected;
-    /// `NotSupported` for one of another kind.
+    /// Makes a new datagram socket the one at which intercepted UDP flows arrive: there is a flow for
+    /// each source and destination. [`accept`](Stack::accept) returns the next one, as a datagram
+    /// socket that is connected to the source, and whose local address is the destination. Its
+    /// first datagrams wait in it. A flow that is idle for too long ends: its socket gets `TimedOut`,
+    /// and the next datagram opens another flow.
+    ///
+    /// [`close`](Stack::close) refuses all pending connections, and drops flows that were not
+    /// accepted. `AddressInUse` if the stack has another such socket of this kind; `InvalidArgument`
+    /// for a socket that is bound, listens or is connected; `NotSupported` for one of another kind.
     pub fn intercept(&mut self, d: Descriptor) -> Result<()> {
-        let (stack, caller) = self.caller_mut();
-        let (id, _) = stack.sockets.common.socket(caller, d)?;
-        let (mut env, kinds) = stack.parts();
-        kinds.tcp.intercept(&mut env, id)
+        call(self, d, |kind, env, id| kind.intercept(env, id))
     }
 
     /// The next news of intercepted connections: one that waits for a decision, or that no longer
@@ -125,5 +128,16 @@ calls! {
         let (id, _) = stack.sockets.common.socket(caller, d)?;
         let (mut env, kinds) = stack.parts();
         kinds.tcp.ignore_pending(&mut env, id, pending, why)
+    }
+
+    /// Tells the source of an intercepted UDP flow that its datagrams cannot be delivered, by an
+    /// ICMP or ICMPv6 error, within a rate limit. The socket stays open. `InvalidArgument` unless the
+    /// socket was accepted from one that intercepts; `NotConnected` if the flow has ended.
+    pub fn reject_flow(&mut self, now: Instant, d: Descriptor, what: Unreachable) -> Result<()> {
+        let (stack, caller) = self.caller_mut();
+        stack.core.advance(now);
+        let (id, _) = stack.sockets.common.socket(caller, d)?;
+        let (mut env, kinds) = stack.parts();
+        kinds.udp.reject_flow(&mut env, id, what)
     }
 }

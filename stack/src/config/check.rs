@@ -68,6 +68,8 @@ impl Config {
             ("tcp.max_flight_segs", tcp.max_flight_segs as usize),
             ("interception.max_pending", interception.max_pending),
             ("interception.max_pending_per_source", interception.max_pending_per_source),
+            ("interception.max_flows", interception.max_flows),
+            ("interception.max_flows_per_source", interception.max_flows_per_source),
         ] {
             if value == 0 {
                 return error(setting, "is 0, with which nothing works: give at least 1".into());

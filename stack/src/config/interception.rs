@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-/// Connections to other hosts that interfaces intercept
+/// TCP connections and UDP flows to other hosts that interfaces intercept
 /// ([`Interception`](crate::Interception)).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -20,6 +20,16 @@ pub struct InterceptionConfig {
     pub max_connections: usize,
     /// The most of one source. 32,768, so that one source leaves half to the others.
     pub max_connections_per_source: usize,
+    /// The most UDP flows. A further one ends another: first the least recently used of those that
+    /// the program never answered, since datagrams from forged addresses seldom are. 16,384.
+    pub max_flows: usize,
+    /// The most of one source. A further one ends another of this source. 8,192, so that one source
+    /// leaves half to the others.
+    pub max_flows_per_source: usize,
+    /// How long a flow may be idle. 5 minutes, as RFC 4787 §4.3 (REQ-5) recommends.
+    pub flow_timeout: Duration,
+    /// What the datagrams of a flow may hold before a program has accepted it. 16 KiB.
+    pub max_flow_backlog_bytes: usize,
     /// Resets a second to one source that a program chooses as the answer. 1,000.
     pub max_resets_per_source: u32,
     /// ICMP errors a second to one source that a program chooses as the answer. Beyond it the answer
@@ -37,6 +47,10 @@ impl Default for InterceptionConfig {
             pending_timeout: Duration::from_secs(60),
             max_connections: 65_536,
             max_connections_per_source: 32_768,
+            max_flows: 16_384,
+            max_flows_per_source: 8192,
+            flow_timeout: Duration::from_secs(300),
+            max_flow_backlog_bytes: 16 << 10,
             max_resets_per_source: 1000,
             max_unreachables_per_source: 100,
             max_unreachables_per_second: 1000,
@@ -55,6 +69,10 @@ impl InterceptionConfig {
             pending_timeout: self.pending_timeout,
             max_connections: part(self.max_connections),
             max_connections_per_source: part(self.max_connections_per_source),
+            max_flows: part(self.max_flows),
+            max_flows_per_source: part(self.max_flows_per_source),
+            flow_timeout: self.flow_timeout,
+            max_flow_backlog_bytes: self.max_flow_backlog_bytes,
             max_resets_per_source: rate(self.max_resets_per_source),
             max_unreachables_per_source: rate(self.max_unreachables_per_source),
             max_unreachables_per_second: rate(self.max_unreachables_per_second),

@@ -57,20 +57,29 @@ impl Network {
             // The weak host model (RFC 1122 §3.3.4.2), as in Linux: a packet may be for any of our
             // addresses, whichever interface it came in through.
             None if self.is_own(dst, arrival.iface) => Cast::Unicast,
-            None if dst.is_multicast() && self.is_proxied_solicitation(arrival.iface, header, packet) => {
-                Cast::Multicast
-            }
-            // RFC 1812 §5.3.4: a packet from a broadcast frame is not forwarded.
-            None if dst.is_multicast() || arrival.link_cast != Cast::Unicast => {
-                return Admission::Drop(DropReason::NotForUs);
-            }
-            None if self.intercepts(interface, header, packet) => return Admission::Intercept,
-            None if is_link_local(dst) => return Admission::Drop(DropReason::NotForUs),
-            None => return Admission::Forward,
+            None => return self.admit_other(arrival, header, packet),
         };
         // For a unicast packet in a broadcast frame the frame counts, so that no answer causes a
         // storm.
         Admission::Local(if cast == Cast::Unicast { arrival.link_cast } else { cast })
+    }
+
+    /// Decides about a packet that is not for an address or group of ours.
+    // Out of line, so that `admit` is small for the packets that are.
+    #[inline(never)]
+    fn admit_other(&self, arrival: Arrival, header: &IpHeader, packet: &[u8]) -> Admission {
+        let dst = header.dst;
+        if dst.is_multicast() && self.is_proxied_solicitation(arrival.iface, header, packet) {
+            return Admission::Local(Cast::Multicast);
+        }
+        // RFC 1812 §5.3.4: a packet from a broadcast frame is not forwarded.
+        if dst.is_multicast() || arrival.link_cast != Cast::Unicast {
+            return Admission::Drop(DropReason::NotForUs);
+        }
+        if self.intercepts(arrival.iface, header, packet) {
+            return Admission::Intercept;
+        }
+        if is_link_local(dst) { Admission::Drop(DropReason::NotForUs) } else { Admission::Forward }
     }
 
     /// Decides about a packet to a group or broadcast address from this host itself.

@@ -115,7 +115,7 @@ impl Network {
     fn receive_ip(
         &mut self,
         ctx: &mut Ctx<'_>,
-        arrival: Arrival,
+        mut arrival: Arrival,
         mut packet: Bytes,
         is_v4: bool,
     ) -> Reception {
@@ -123,9 +123,12 @@ impl Network {
         let header = parsed.as_ref().map_err(|&reason| reason)?;
         packet.truncate(header.total_len);
         ctx.subject = Subject::Packet { src: header.src, dst: header.dst, protocol: header.protocol };
-        let (arrival, cast) = match self.admit(arrival, header, &packet) {
-            Admission::Local(cast) => (arrival, cast),
-            Admission::Intercept => (Arrival { is_intercepted: true, ..arrival }, Cast::Unicast),
+        let cast = match self.admit(arrival, header, &packet) {
+            Admission::Local(cast) => cast,
+            Admission::Intercept => {
+                arrival.is_intercepted = true;
+                Cast::Unicast
+            }
             Admission::Forward => return self.forward(ctx, arrival, header, &packet).map(|()| None),
             Admission::Drop(reason) => return Err(reason),
         };
@@ -150,7 +153,7 @@ impl Network {
             return Err(DropReason::OtherStack);
         }
         // A fragment does not tell its port, but the whole packet does.
-        if arrival.is_intercepted && !self.intercepts_through(arrival.iface, header, &packet) {
+        if arrival.is_intercepted && !self.intercepts(arrival.iface, header, &packet) {
             return Err(DropReason::NotForUs);
         }
         let received = ReceivedPacket { header, cast, packet: &packet };

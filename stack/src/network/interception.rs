@@ -6,7 +6,6 @@ use super::Network;
 use crate::icmp::quote::Quote;
 use crate::icmp::{self, MessageClass, classify_v4, classify_v6};
 use crate::iface::interception::{Interception, PacketPort};
-use crate::iface::interface::Interface;
 use crate::interface_id::InterfaceId;
 use crate::ip::{IpHeader, extension, protocol, read_u8, read_u16};
 use crate::link::ndp;
@@ -45,16 +44,11 @@ impl Network {
         self.interface(iface)?.interception.as_deref()
     }
 
-    /// Like [`intercepts`](Network::intercepts), for the interface with this id.
-    pub(super) fn intercepts_through(&self, iface: InterfaceId, header: &IpHeader, packet: &[u8]) -> bool {
-        self.interface(iface).is_some_and(|interface| self.intercepts(interface, header, packet))
-    }
-
     /// Whether an interface intercepts a packet whose destination is no group, no broadcast address
     /// of its link, and no address of ours that is in use. Nor does it intercept one of ours that is
     /// not yet in use, or that another station has, too.
-    pub(super) fn intercepts(&self, interface: &Interface, header: &IpHeader, packet: &[u8]) -> bool {
-        interface.interception.as_ref().is_some_and(|interception| {
+    pub(super) fn intercepts(&self, iface: InterfaceId, header: &IpHeader, packet: &[u8]) -> bool {
+        self.interception_of(iface).is_some_and(|interception| {
             interception.takes(header.dst, || port_of(header, packet))
                 && self.interface_with(header.dst).is_none()
                 && !self.is_broadcast(header.dst)

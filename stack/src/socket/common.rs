@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::address::SockAddr;
+use super::chosen_errors::ChosenErrors;
 use super::interest::{Interest, Ready};
 use super::kind::Room;
 use super::options::SocketOption;
@@ -52,6 +53,8 @@ pub(crate) struct Common {
     pub(super) account: Account,
     /// Gives memory back when the account is short.
     pub(super) relief: Relief,
+    /// The rate limits of ICMP errors that programs choose.
+    pub(super) chosen_errors: ChosenErrors,
 }
 
 /// The shared state that a kind of socket gets during a call, beside its own tables.
@@ -85,6 +88,7 @@ impl Common {
             saved_syns: SavedSyns::default(),
             account: Account::new(config),
             relief: Relief::new(rng),
+            chosen_errors: ChosenErrors::new(config, rng),
         }
     }
 

@@ -4,6 +4,7 @@ use core::net::SocketAddr;
 
 use crate::id::PendingId;
 use crate::interface_id::InterfaceId;
+use crate::ip::refusal::IcmpError;
 
 /// A connection to another host that an interface has intercepted. Its SYN was not answered yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,4 +85,15 @@ pub enum IgnoreReason {
     /// The program got no answer itself, and so gives none
     /// ([`DropReason::IgnoredForSilence`](crate::DropReason::IgnoredForSilence)).
     Silence,
+}
+
+impl From<Unreachable> for IcmpError {
+    fn from(what: Unreachable) -> IcmpError {
+        match what {
+            Unreachable::Network => IcmpError::NetUnreachable,
+            Unreachable::Host => IcmpError::HostUnreachable,
+            Unreachable::Port => IcmpError::PortUnreachable,
+            Unreachable::Prohibited => IcmpError::Prohibited,
+        }
+    }
 }

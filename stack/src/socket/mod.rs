@@ -8,7 +8,8 @@
 //! `echo` and `raw` share `datagram_queue`; `udp` has `bound_ports`. `sockopt` has the options in
 //! the layout of C. `rare_settings` tells which settings nobody uses, and `saved_syns` keeps headers of
 //! SYNs.
-//! `interception` has what a program decides about intercepted connections.
+//! `interception` has what a program decides about intercepted connections, and `chosen_errors` the
+//! ICMP errors among the answers.
 //! `memberships` and `groups` have multicast, and `takers` the sockets that
 //! datagrams to groups are for. `errors` defines which network errors a program gets;
 //! `datagram_errors` and `error_queue` report them to sockets of datagrams. `holdings` and `relief`
@@ -20,6 +21,7 @@
 mod address;
 mod binding;
 mod bound_ports;
+mod chosen_errors;
 mod common;
 mod credentials;
 mod datagram_calls;

@@ -38,6 +38,12 @@ pub(crate) trait ProtocolCalls {
         Err(Error::NotSupported)
     }
 
+    /// Makes a socket the one at which connections or flows arrive that interfaces intercept. EINVAL,
+    /// EADDRINUSE.
+    fn intercept(&mut self, _: &mut Env<'_>, _: SocketId) -> Result<()> {
+        Err(Error::NotSupported)
+    }
+
     /// Takes the next connection from the listener's queue. EMFILE if the caller has no room for
     /// its descriptor.
     fn accept(&mut self, _: &mut Env<'_>, _caller: OwnerId, _: SocketId) -> Result<SocketId> {

@@ -16,6 +16,7 @@ use super::packet::PacketQueue;
 use super::scope::{Bound, iface_of, present};
 use super::state::ProtocolState;
 use super::tcp::stream::TcpSocket;
+use super::udp::flow_queue::FlowQueue;
 use super::unix::UnixSocket;
 use crate::copy_on_write::CopyOnWrite;
 use crate::demux::{BoundAddr, Endpoint, FourTuple, with_scope};
@@ -50,6 +51,7 @@ const _: () = assert!(mem::size_of::<Socket>() <= 56);
 pub(super) enum Protocol {
     Tcp(TcpSocket),
     Datagrams(Box<DatagramQueue>),
+    Flows(Box<FlowQueue>),
     Packets(Box<PacketQueue>),
     Unix(Box<UnixSocket>),
 }
@@ -68,7 +70,7 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp.readiness(options),
             Protocol::Datagrams(queue) => queue.readiness(options),
-            Protocol::Packets(_) | Protocol::Unix(_) => self.readiness_by_table(options),
+            Protocol::Flows(_) | Protocol::Packets(_) | Protocol::Unix(_) => self.readiness_by_table(options),
         }
     }
 
@@ -84,21 +86,21 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp.held_bytes(),
             Protocol::Datagrams(queue) => queue.held_bytes(),
-            Protocol::Packets(_) | Protocol::Unix(_) => self.state().held_bytes(),
+            Protocol::Flows(_) | Protocol::Packets(_) | Protocol::Unix(_) => self.state().held_bytes(),
         }
     }
 
     pub(super) fn datagrams(&self) -> Option<&DatagramQueue> {
         match self {
             Protocol::Datagrams(queue) => Some(queue),
-            Protocol::Tcp(_) | Protocol::Packets(_) | Protocol::Unix(_) => None,
+            Protocol::Tcp(_) | Protocol::Flows(_) | Protocol::Packets(_) | Protocol::Unix(_) => None,
         }
     }
 
     pub(super) fn datagrams_mut(&mut self) -> Option<&mut DatagramQueue> {
         match self {
             Protocol::Datagrams(queue) => Some(queue),
-            Protocol::Tcp(_) | Protocol::Packets(_) | Protocol::Unix(_) => None,
+            Protocol::Tcp(_) | Protocol::Flows(_) | Protocol::Packets(_) | Protocol::Unix(_) => None,
         }
     }
 
@@ -106,6 +108,7 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp,
             Protocol::Datagrams(queue) => &**queue,
+            Protocol::Flows(queue) => &**queue,
             Protocol::Packets(queue) => &**queue,
             Protocol::Unix(unix) => &**unix,
         }
@@ -115,6 +118,7 @@ impl Protocol {
         match self {
             Protocol::Tcp(tcp) => tcp,
             Protocol::Datagrams(queue) => &mut **queue,
+            Protocol::Flows(queue) => &mut **queue,
             Protocol::Packets(queue) => &mut **queue,
             Protocol::Unix(unix) => &mut **unix,
         }
@@ -409,7 +413,7 @@ impl Socket {
         match &self.protocol {
             Protocol::Tcp(tcp) => matches!(tcp, TcpSocket::Listener(_)),
             Protocol::Unix(unix) => unix.is_listening(),
-            Protocol::Datagrams(_) | Protocol::Packets(_) => false,
+            Protocol::Datagrams(_) | Protocol::Flows(_) | Protocol::Packets(_) => false,
         }
     }
 

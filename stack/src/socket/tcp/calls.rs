@@ -76,6 +76,10 @@ impl ProtocolCalls for TcpSockets {
         Ok(())
     }
 
+    fn intercept(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        self.start_intercepting(env, id)
+    }
+
     fn accept(&mut self, env: &mut Env<'_>, caller: OwnerId, id: SocketId) -> Result<SocketId> {
         let has_room = env.common.owners.check_room(caller);
         let TcpSocket::Listener(listener) = env.common.record_mut(id)?.protocol.tcp_mut()? else {

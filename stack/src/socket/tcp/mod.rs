@@ -127,7 +127,7 @@ impl TcpSockets {
             run: None,
             joining: Joining::default(),
             present_syn: None,
-            intercepts: Intercepts::new(config, rng),
+            intercepts: Intercepts::new(rng),
         }
     }
 
@@ -145,6 +145,7 @@ impl TcpSockets {
 }
 
 /// Whether this record, in one of these tables or of a socket, has this four-tuple.
+#[inline]
 fn is_of(
     common: &Common,
     (handshakes, time_waits, pending): (&Slab<HandshakeId, Handshake>, &TimeWaits, &PendingTable),

@@ -57,17 +57,14 @@ impl Protocol {
 }
 
 impl Common {
-    /// The timer of a TCP socket that fires next.
+    /// The timer of a socket that fires next.
     pub(in crate::socket) fn timer_of(&self, id: SocketId) -> Option<(Instant, DeadlineKind)> {
-        let tcp = match &self.records.get(id)?.protocol {
-            Protocol::Tcp(tcp) => tcp,
-            _ => return None,
-        };
-        match tcp {
-            TcpSocket::Stream(stream) => stream.connection.poll_timeout(),
-            TcpSocket::Interceptor(interceptor) => {
+        match &self.records.get(id)?.protocol {
+            Protocol::Tcp(TcpSocket::Stream(stream)) => stream.connection.poll_timeout(),
+            Protocol::Tcp(TcpSocket::Interceptor(interceptor)) => {
                 interceptor.expires_at().map(|at| (at, DeadlineKind::Pending))
             }
+            Protocol::Flows(queue) => queue.expires_at().map(|at| (at, DeadlineKind::IdleFlow)),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@ use super::UdpSockets;
 use crate::demux::{BoundAddr, Endpoint, FourTuple};
 use crate::error::{Error, Result};
 use crate::frame::{Transmit, payload_len};
-use crate::id::SocketId;
+use crate::id::{OwnerId, SocketId};
 use crate::interface_id::InterfaceId;
 use crate::ip::protocol;
 use crate::message_flags::SendFlags;
@@ -38,6 +38,18 @@ impl ProtocolCalls for UdpSockets {
 
     fn bind(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
         self.ports.bind(env, id, addr.to_ip()?)
+    }
+
+    fn intercept(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+        self.start_intercepting(env, id)
+    }
+
+    fn accept(&mut self, env: &mut Env<'_>, caller: OwnerId, id: SocketId) -> Result<SocketId> {
+        self.accept_flow(env, caller, id)
+    }
+
+    fn handle_timeout(&mut self, env: &mut Env<'_>, id: SocketId) {
+        self.expire_flows(env, id);
     }
 
     fn connect(&mut self, env: &mut Env<'_>, id: SocketId, addr: &SockAddr) -> Result<()> {
@@ -73,6 +85,9 @@ impl ProtocolCalls for UdpSockets {
     ) -> Result<usize> {
         // As on Linux, before anything is checked.
         self.ports.bind_if_necessary(env, id)?;
+        if !self.flows.is_empty() {
+            self.flows.on_used(env.ctx.now, id, true);
+        }
         let socket = env.common.record_mut(id)?;
         let (options, plain_len) = (socket.options.udp, socket.options.plain_len());
         let is_v4 = socket.domain == Domain::V4 || is_to_v4(socket, env.network, meta.peer);
@@ -156,6 +171,7 @@ impl ProtocolCalls for UdpSockets {
 
     /// Closes the socket. Its port is free at once; the record stays until its queue is sent.
     fn close(&mut self, env: &mut Env<'_>, id: SocketId) {
+        self.on_closed(env, id);
         if let Ok(socket) = env.common.record_mut(id) {
             self.ports.forget_taker(id, &keys(socket));
             let connected = socket.datagrams_mut().ok().and_then(|datagrams| datagrams.connected.take());

@@ -45,6 +45,12 @@ impl UdpSockets {
             self.find_device(env, &mut flow, datagram.iface);
         }
         let connected = self.connected.find(&flow);
+        if datagram.is_intercepted
+            && let Some(id) = connected
+            && !self.admit_to_flow(env, id, header.len)
+        {
+            return count_drop(env, &flow, DropReason::ReceiveBufferFull);
+        }
         let found = connected.or_else(|| {
             self.ports.find_for(&flow, |program| {
                 let data = datagram.transport().get(udp::HEADER_LEN..header.len).unwrap_or_default();
@@ -54,6 +60,7 @@ impl UdpSockets {
         match found {
             Some(id) => deliver(env, id, datagram, &flow, header.len),
             None => {
+                let Some(datagram) = self.open_flow(env, datagram, &flow, header.len) else { return };
                 count_drop(env, &flow, DropReason::NoUdpSocket);
                 let kind = NetworkErrorKind::PortUnreachable;
                 env.network.send_unreachable(&mut env.ctx, &datagram, kind);
@@ -141,7 +148,7 @@ impl ProtocolInput for UdpSockets {
 
 /// Puts a packet, whose UDP datagram is `len` bytes long, into a socket's queue. Datagrams that the
 /// device joined are separated again, unless the program wants the run.
-fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple, len: usize) {
+pub(super) fn deliver(env: &mut Env<'_>, id: SocketId, datagram: Datagram, flow: &FourTuple, len: usize) {
     let Some(socket) = env.common.records.get(id) else { return };
     let wants_runs = socket.options.udp.gro;
     let meta = DatagramMeta {

@@ -7,12 +7,11 @@ use super::super::params::least_path_mss;
 use super::super::settle::After;
 use super::super::stream::{Stream, TcpSocket};
 use super::{Interceptor, PendingTable};
-use crate::config::Config;
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::event::Wakeup;
 use crate::id::{PendingId, SocketId};
-use crate::rate_limit::{PeerLimit, SharedBudget};
+use crate::rate_limit::PeerLimit;
 use crate::rng::Rng;
 use crate::socket::common::{Common, Env, TimerTarget};
 use crate::socket::interception::{IgnoreReason, PendingConnection, PendingEvent, Rejection};
@@ -21,25 +20,16 @@ use crate::socket::record::{Protocol, Socket};
 use crate::socket::tcp::CONNECTION_BYTES;
 use crate::subject::Subject;
 use crate::tcp::SynReceived;
-use crate::time::Instant;
 
 use super::Intercepts;
 
 impl Intercepts {
-    pub(in crate::socket::tcp) fn new(config: &Config, rng: &mut Rng) -> Intercepts {
-        let config = &config.interception;
-        let budget = SharedBudget::new(
-            config.max_unreachables_per_second,
-            config.max_unreachables_per_second,
-            Instant::ZERO,
-        );
+    pub(in crate::socket::tcp) fn new(rng: &mut Rng) -> Intercepts {
         Intercepts {
             interceptor: None,
             table: PendingTable::new(),
             present_syn: None,
             reset_shares: PeerLimit::new(rng),
-            unreachable_shares: PeerLimit::new(rng),
-            unreachable_budget: budget,
         }
     }
 }
@@ -47,7 +37,11 @@ impl Intercepts {
 impl TcpSockets {
     /// Makes a socket the one whose program decides. EINVAL if it is in use, or bound to a device;
     /// EADDRINUSE if there is another.
-    pub(crate) fn intercept(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<()> {
+    pub(in crate::socket::tcp) fn start_intercepting(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+    ) -> Result<()> {
         let socket = env.common.record_mut(id)?;
         let is_bound = socket.bound().is_some() || socket.options.device.is_some();
         let tcp = socket.protocol.tcp_mut()?;

@@ -17,7 +17,7 @@ use self::pending::SynHeaders;
 pub(super) use self::table::PendingTable;
 use crate::id::{PendingId, SocketId};
 use crate::interface_id::InterfaceId;
-use crate::rate_limit::{PeerLimit, SharedBudget};
+use crate::rate_limit::PeerLimit;
 use crate::socket::interception::Cancellation;
 use crate::time::Instant;
 use crate::timers::Armed;
@@ -30,10 +30,8 @@ pub(super) struct Intercepts {
     pub(super) table: PendingTable,
     /// The intercepted SYN that is being handled, and the interface that it came in through.
     present_syn: Option<(SynHeaders, InterfaceId)>,
-    /// The rate limits of the answers that programs choose: for each source, and for all sources.
+    /// The rate limits of the resets that programs choose, for each source.
     reset_shares: PeerLimit,
-    unreachable_shares: PeerLimit,
-    unreachable_budget: SharedBudget,
 }
 
 /// The state of the socket whose program decides about intercepted connections.

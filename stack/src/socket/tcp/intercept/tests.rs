@@ -711,7 +711,8 @@ fn one_socket_of_a_stack_intercepts() {
     let pending = bench.pending();
     assert_eq!(bench.stack.is_pending(other, pending.id), Err(Error::InvalidArgument));
     let datagrams = bench.stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
-    assert_eq!(bench.stack.intercept(datagrams), Err(Error::NotSupported));
+    let echo = bench.stack.socket(Domain::V4, SocketKind::Echo).unwrap();
+    assert_eq!(bench.stack.intercept(echo), Err(Error::NotSupported));
     assert_eq!(bench.stack.poll_pending(datagrams), Err(Error::NotSupported));
     bench.stack.bind(other, ([0; 4], 80)).unwrap();
     assert_eq!(bench.stack.intercept(other), Err(Error::InvalidArgument));
