@@ -1,4 +1,5 @@
-//! [`TcpInterceptor`]: decides about TCP connections to any address, before they are answered.
+//! [`TcpInterceptor`]: decides about TCP connections to any address, before they are answered; and
+//! [`UdpInterceptor`]: accepts UDP flows to any address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::tcp::TcpStream;
+use crate::udp::UdpSocket;
 
 /// Decides about the TCP connections to other hosts that interfaces intercept
 /// ([`Builder::intercept`](crate::Builder::intercept)). A stack has at most one.
@@ -76,25 +78,13 @@ impl TcpInterceptor {
 
     /// Like [`new`](TcpInterceptor::new), with options for the connections.
     pub fn with_options(handle: &impl AsRef<Handle>, options: &[SocketOption]) -> io::Result<TcpInterceptor> {
-        let handle = handle.as_ref();
-        let on = |stack: u16| {
-            let socket = Socket::new(handle, stack, Domain::V4, SocketKind::Stream, options)?;
-            socket.call(|stack, _, d| stack.intercept(d))?;
-            Ok::<_, io::Error>(socket)
-        };
-        let (first, bell) = (on(0)?, Arc::new(Bell::default()));
-        let others =
-            (1..handle.stacks.count()).map(|stack| on(stack as u16)).collect::<io::Result<Vec<_>>>()?;
-        let sockets = Interceptors { first, others, bell, turn: AtomicUsize::new(0) };
-        if !sockets.others.is_empty() {
-            (0..sockets.count()).for_each(|index| sockets.at(index).ring_on_read(&sockets.bell));
-        }
+        let sockets = Interceptors::new(handle.as_ref(), SocketKind::Stream, options)?;
         Ok(TcpInterceptor { sockets: Arc::new(sockets) })
     }
 
     /// Waits for the next connection. Its SYN is not answered before the decision.
     pub fn next(&self) -> io::Result<PendingStream> {
-        let (index, pending) = self.sockets.next()?;
+        let (index, pending) = self.sockets.wait_for(Socket::next_pending, Socket::try_next_pending)?;
         Ok(PendingStream { sockets: self.sockets.clone(), index, pending, is_decided: false })
     }
 
@@ -112,20 +102,121 @@ impl TcpInterceptor {
     /// Stops intercepting, for all clones. Threads in [`next`](TcpInterceptor::next) get EBADF, and
     /// connections that wait for a decision are reset.
     pub fn close(&self) -> io::Result<()> {
-        let mut result = Ok(());
-        for index in 0..self.sockets.count() {
-            result = result.and(self.sockets.at(index).close());
-        }
-        result
+        self.sockets.close()
     }
 
     /// Sets an option for connections that are accepted from now on.
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        (0..self.sockets.count()).try_for_each(|index| self.sockets.at(index).set_option(option))
+        self.sockets.set_option(option)
+    }
+}
+
+/// Accepts the UDP flows to other hosts that interfaces intercept
+/// ([`Builder::intercept`](crate::Builder::intercept)), one for each source and destination. A stack
+/// has at most one.
+///
+/// Several threads may call [`accept`](UdpInterceptor::accept) at the same time. When the last clone
+/// is dropped, datagrams that belong to no accepted flow are refused ("port unreachable").
+///
+/// ```
+/// use portolan::Interception;
+/// use portolan_runtime::{Builder, UdpInterceptor, UdpSocket, device::memory_pair};
+///
+/// let (left, right) = memory_pair()?;
+/// let proxy = Builder::new()
+///     .interface(left, ["10.0.0.1/24".parse()?])
+///     .intercept(Interception::all())
+///     .start()?;
+/// let client = Builder::new()
+///     .interface(right, ["10.0.0.2/24".parse()?])
+///     .gateway("10.0.0.1".parse()?)
+///     .start()?;
+///
+/// let interceptor = UdpInterceptor::new(&proxy)?;
+/// let asking = UdpSocket::bind(&client, ([10, 0, 0, 2], 5000))?;
+/// asking.send_to(b"who?", ([203, 0, 113, 7], 53))?;
+///
+/// let (flow, source) = interceptor.accept()?;
+/// assert_eq!(source, ([10, 0, 0, 2], 5000).into());
+/// assert_eq!(flow.local_addr()?, ([203, 0, 113, 7], 53).into());
+/// let mut buf = [0; 100];
+/// assert_eq!(flow.recv(&mut buf)?, 4);
+/// flow.send(b"me")?;
+/// assert_eq!(asking.recv_from(&mut buf)?, (2, ([203, 0, 113, 7], 53).into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct UdpInterceptor {
+    sockets: Arc<Interceptors>,
+}
+
+impl UdpInterceptor {
+    /// Accepts from now on the flows that the runtime's interfaces intercept.
+    ///
+    /// # Errors
+    ///
+    /// `AddrInUse` if there is another one.
+    pub fn new(handle: &impl AsRef<Handle>) -> io::Result<UdpInterceptor> {
+        UdpInterceptor::with_options(handle, &[])
+    }
+
+    /// Like [`new`](UdpInterceptor::new), with options for the sockets of the flows.
+    pub fn with_options(handle: &impl AsRef<Handle>, options: &[SocketOption]) -> io::Result<UdpInterceptor> {
+        let sockets = Interceptors::new(handle.as_ref(), SocketKind::Datagram, options)?;
+        Ok(UdpInterceptor { sockets: Arc::new(sockets) })
+    }
+
+    /// Waits for the next flow. Returns a socket that is connected to the source, and whose local
+    /// address is the destination; and the source. Its first datagrams wait in the socket.
+    ///
+    /// A flow that is idle for too long ends
+    /// ([`InterceptionConfig::flow_timeout`](portolan::InterceptionConfig::flow_timeout)): `recv`
+    /// fails with `TimedOut`, and the next datagram is of a new flow.
+    pub fn accept(&self) -> io::Result<(UdpSocket, SocketAddr)> {
+        let (_, (socket, source)) = self.sockets.wait_for(Socket::accept, Socket::try_accept)?;
+        Ok((UdpSocket::of(socket), source))
+    }
+
+    /// Returns another handle to the same interceptor.
+    pub fn try_clone(&self) -> io::Result<UdpInterceptor> {
+        Ok(UdpInterceptor { sockets: self.sockets.clone() })
+    }
+
+    /// Sets whether [`accept`](UdpInterceptor::accept) returns `WouldBlock` instead of waiting.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.sockets.first.set_nonblocking(nonblocking);
+        Ok(())
+    }
+
+    /// Stops intercepting, for all clones. Threads in [`accept`](UdpInterceptor::accept) get EBADF.
+    /// Accepted flows go on.
+    pub fn close(&self) -> io::Result<()> {
+        self.sockets.close()
+    }
+
+    /// Sets an option for flows that begin from now on.
+    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        self.sockets.set_option(option)
     }
 }
 
 impl Interceptors {
+    fn new(handle: &Handle, kind: SocketKind, options: &[SocketOption]) -> io::Result<Interceptors> {
+        let on = |stack: u16| {
+            let socket = Socket::new(handle, stack, Domain::V4, kind, options)?;
+            socket.call(|stack, _, d| stack.intercept(d))?;
+            Ok::<_, io::Error>(socket)
+        };
+        let (first, bell) = (on(0)?, Arc::new(Bell::default()));
+        let others =
+            (1..handle.stacks.count()).map(|stack| on(stack as u16)).collect::<io::Result<Vec<_>>>()?;
+        let sockets = Interceptors { first, others, bell, turn: AtomicUsize::new(0) };
+        if !sockets.others.is_empty() {
+            (0..sockets.count()).for_each(|index| sockets.at(index).ring_on_read(&sockets.bell));
+        }
+        Ok(sockets)
+    }
+
     fn count(&self) -> usize {
         1 + self.others.len()
     }
@@ -134,27 +225,44 @@ impl Interceptors {
         index.checked_sub(1).and_then(|index| self.others.get(index)).unwrap_or(&self.first)
     }
 
-    /// The next connection, and the number of the socket that has it.
-    fn next(&self) -> io::Result<(usize, PendingConnection)> {
+    /// What one of the sockets has, and the number of that socket. `wait` waits for it at a socket,
+    /// and `attempt` does not.
+    fn wait_for<R>(
+        &self,
+        wait: impl FnOnce(&Socket) -> io::Result<R>,
+        attempt: impl Fn(&Socket) -> io::Result<R>,
+    ) -> io::Result<(usize, R)> {
         if self.others.is_empty() {
-            return Ok((0, self.first.next_pending()?));
+            return Ok((0, wait(&self.first)?));
         }
         if self.first.is_nonblocking() {
-            return self.try_next();
+            return self.try_each(attempt);
         }
-        self.bell.wait_for(|| self.try_next())
+        self.bell.wait_for(|| self.try_each(&attempt))
     }
 
-    fn try_next(&self) -> io::Result<(usize, PendingConnection)> {
+    fn try_each<R>(&self, attempt: impl Fn(&Socket) -> io::Result<R>) -> io::Result<(usize, R)> {
         let (count, turn) = (self.count(), self.turn.fetch_add(1, Ordering::Relaxed));
         let mut nothing = io::Error::from(io::ErrorKind::WouldBlock);
         for index in (0..count).map(|step| (turn.wrapping_add(step)) % count) {
-            match self.at(index).try_next_pending() {
+            match attempt(self.at(index)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => nothing = error,
                 result => return Ok((index, result?)),
             }
         }
         Err(nothing)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        let mut result = Ok(());
+        for index in 0..self.count() {
+            result = result.and(self.at(index).close());
+        }
+        result
+    }
+
+    fn set_option(&self, option: SocketOption) -> io::Result<()> {
+        (0..self.count()).try_for_each(|index| self.at(index).set_option(option))
     }
 }
 
@@ -237,6 +345,12 @@ impl Drop for PendingStream {
 }
 
 impl HasSockets for TcpInterceptor {
+    fn sockets(&self) -> SocketsOf<'_> {
+        SocketsOf { first: &self.sockets.first, others: &self.sockets.others }
+    }
+}
+
+impl HasSockets for UdpInterceptor {
     fn sockets(&self) -> SocketsOf<'_> {
         SocketsOf { first: &self.sockets.first, others: &self.sockets.others }
     }

@@ -10,7 +10,7 @@
 //! | `engine` | a stack and its devices behind two locks, and the threads that drive them |
 //! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
 //! | `listening` | a listener on all stacks of a runtime |
-//! | `interceptor` | [`TcpInterceptor`]: connections to any address |
+//! | `interceptor` | [`TcpInterceptor`], [`UdpInterceptor`]: connections and flows to any address |
 //! | `tcp`, `udp`, `echo`, `raw`, `packet` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`], [`PacketSocket`] |
 //! | `unix` | [`UnixListener`], [`UnixStream`], [`UnixDatagram`]: communication inside one host |
 //! | `passed` | [`PassedSocket`]: sockets that messages of Unix-domain sockets pass on |
@@ -87,7 +87,7 @@ pub use echo::{EchoReply, EchoSocket};
 pub use engine::delivery::Undelivered;
 pub use engine::inbox::Handovers;
 pub use handle::{Handle, Owner};
-pub use interceptor::{PendingStream, TcpInterceptor};
+pub use interceptor::{PendingStream, TcpInterceptor, UdpInterceptor};
 #[cfg(feature = "resolver")]
 pub use names::{ResolverStats, config::ResolverConfig, hosts::Hosts};
 pub use packet::PacketSocket;

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan::{DatagramMeta, Received, RecvFlags, SendFlags, SendMeta, SocketKind, SocketOption};
+use portolan::{
+    DatagramMeta, Received, RecvFlags, SendFlags, SendMeta, SocketKind, SocketOption, Unreachable,
+};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
@@ -159,6 +161,17 @@ impl UdpSocket {
     /// Like [`recv`](UdpSocket::recv), but leaves the datagram in the queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
         self.socket.peek(buf)
+    }
+
+    /// Tells the source of an intercepted flow, by an ICMP error, that its datagrams cannot be
+    /// delivered ([`Stack::reject_flow`](portolan::Stack::reject_flow)).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` unless the socket comes from a
+    /// [`UdpInterceptor`](crate::UdpInterceptor).
+    pub fn reject_flow(&self, what: Unreachable) -> io::Result<()> {
+        self.socket.call(|stack, now, d| stack.reject_flow(now, d, what))
     }
 
     /// IPV6_V6ONLY: whether the socket uses IPv6 only.

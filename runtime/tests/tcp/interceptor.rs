@@ -1,4 +1,4 @@
-//! Connections to any address, which a program decides about.
+//! Connections to any address, which a program decides about, and datagrams to any address.
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portolan::{Cidr, DropReason, IgnoreReason, Interception, Rejection, SocketOption, Unreachable};
 use portolan_runtime::device::MemoryPair;
-use portolan_runtime::{Builder, Runtime, TcpInterceptor, TcpStream};
+use portolan_runtime::{Builder, Runtime, TcpInterceptor, TcpStream, UdpInterceptor, UdpSocket};
 
 use crate::common::{addresses, config, pattern, within_time};
 
@@ -187,4 +187,61 @@ fn only_what_is_named_is_intercepted() {
     let other = TcpStream::connect_timeout(&client, ([203, 0, 113, 7], 80), Duration::from_millis(50));
     assert_eq!(other.unwrap_err().kind(), ErrorKind::TimedOut);
     assert_eq!(proxy.handle().stats().drops(DropReason::NotForUs), 1);
+}
+
+fn any_port_of_family(destination: SocketAddr) -> SocketAddr {
+    if destination.is_ipv4() { ([0; 4], 0).into() } else { ([0_u16; 8], 0).into() }
+}
+
+#[test]
+fn datagrams_to_any_address_are_flows() {
+    let (proxy, client) = pair();
+    let interceptor = UdpInterceptor::new(&proxy).unwrap();
+    assert_eq!(UdpInterceptor::new(&proxy).unwrap_err().kind(), ErrorKind::AddrInUse);
+    let accepting = interceptor.try_clone().unwrap();
+    let echo = thread::spawn(move || {
+        let mut flows = 0;
+        while let Ok((flow, source)) = accepting.accept() {
+            flows += 1;
+            assert_eq!(flow.peer_addr().unwrap(), source);
+            thread::spawn(move || {
+                let mut buf = [0; 2000];
+                while let Ok(len) = flow.recv(&mut buf) {
+                    flow.send(&buf[..len]).unwrap();
+                }
+            });
+        }
+        flows
+    });
+    within_time(move || {
+        for destination in destinations() {
+            let socket = UdpSocket::bind(&client, any_port_of_family(destination)).unwrap();
+            socket.connect(destination).unwrap();
+            for number in 0..100 {
+                socket.send(&[number; 1000]).unwrap();
+                let mut buf = [0; 2000];
+                assert_eq!(socket.recv(&mut buf).unwrap(), 1000);
+                assert_eq!(buf[..1000], [number; 1000]);
+            }
+        }
+        interceptor.close().unwrap();
+        assert_eq!(echo.join().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_flow_that_is_rejected_is_an_error_at_its_source() {
+    let (proxy, client) = pair();
+    let interceptor = UdpInterceptor::new(&proxy).unwrap();
+    for destination in destinations() {
+        let socket = UdpSocket::bind(&client, any_port_of_family(destination)).unwrap();
+        socket.connect(destination).unwrap();
+        socket.send(b"x").unwrap();
+        let (flow, _) = interceptor.accept().unwrap();
+        flow.reject_flow(Unreachable::Port).unwrap();
+        let error = within_time(move || socket.recv(&mut [0; 9]).unwrap_err());
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    }
+    let other = UdpSocket::bind(&client, ([10, 0, 0, 2], 0)).unwrap();
+    assert_eq!(other.reject_flow(Unreachable::Port).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
