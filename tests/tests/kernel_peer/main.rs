@@ -9,6 +9,7 @@
 
 mod command;
 mod ecn;
+mod forwarding;
 mod hostile;
 mod impaired;
 mod interception;

@@ -533,3 +533,73 @@ fn of_several_stacks_that_have_a_fragment_one_forwards_it() {
         }
     }
 }
+
+/// A number, as often small as large.
+fn any_length(rng: &mut Rng) -> u16 {
+    let bits = rng.below(17);
+    rng.below(1 << bits) as u16
+}
+
+/// Whatever comes in with whatever a device says about it, each packet is either forwarded, handled
+/// here, or dropped for a counted reason, and what is sent fits its link.
+#[test]
+fn damaged_packets_and_lying_devices_do_no_harm() {
+    let mut rng = Rng::new([3; 32]);
+    let mut hosts =
+        [router_to(1500, Offloads::ALL), router_to(1280, Offloads::NONE), router_to(576, Offloads::NONE)];
+    for host in &mut hosts {
+        host.config.ip.icmp_error_interval_v4 = Duration::ZERO;
+        host.config.ip.icmp_error_interval_v6 = Duration::ZERO;
+    }
+    let mut forwarded = 0;
+    for _ in 0..8_000 {
+        let (src, dst) = PAIRS[rng.below(2) as usize];
+        let frame = run(src, dst, rng.below(2) == 0, rng.below(5000) as usize);
+        let mut bytes = frame.bytes.to_vec();
+        for _ in 0..rng.below(4) {
+            // Mostly in the headers.
+            let at = rng.below(bytes.len().min(80) as u64) as usize;
+            bytes[at] ^= 1 << rng.below(8);
+        }
+        if bytes[0] >> 4 == 4 && rng.below(4) > 0 {
+            let header_len = (usize::from(bytes[0] & 15) * 4).clamp(20, bytes.len());
+            bytes[10..12].fill(0);
+            let sum = crate::ip::checksum::internet_checksum(&bytes[..header_len]);
+            bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        }
+        if rng.below(8) == 0 {
+            bytes.truncate(rng.below(bytes.len() as u64) as usize);
+        }
+        let checksum = match rng.below(4) {
+            0 => ChecksumState::Unknown,
+            1 => ChecksumState::Verified,
+            2 => frame.checksum,
+            _ => {
+                let [start, offset] = [0; 2].map(|_| any_length(&mut rng));
+                ChecksumState::Partial(PartialChecksum { start, offset })
+            }
+        };
+        let kinds = [SegmentKind::TcpV4, SegmentKind::TcpV6, SegmentKind::Udp];
+        let segments = match rng.below(3) {
+            0 => None,
+            1 => frame.segments,
+            _ => Some(Segments { kind: kinds[rng.below(3) as usize], len: any_length(&mut rng) }),
+        };
+        let frame = Frame::new(bytes).with_checksum(checksum).with_segments(segments);
+        for host in &mut hosts {
+            let before = host.stats.all_drops() + host.stats.ip.forw_datagrams + host.stats.ip.reasm_reqds;
+            let sent = receive_frame(host, frame.clone());
+            let handled = host.done.len() + host.delivered.len();
+            let after = host.stats.all_drops() + host.stats.ip.forw_datagrams + host.stats.ip.reasm_reqds;
+            assert!(after > before || handled > 0, "it is lost: {frame:?}");
+            for transmit in sent {
+                let mtu = host.network.interface(transmit.iface()).unwrap().mtu;
+                assert!(transmit.len() <= mtu || transmit.segments().is_some(), "{transmit:?}");
+                forwarded += u32::from(transmit.iface() == FAR);
+            }
+            host.done.clear();
+            host.delivered.clear();
+        }
+    }
+    assert!(forwarded > 2_000, "{forwarded}");
+}
