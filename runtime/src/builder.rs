@@ -95,8 +95,12 @@ impl Builder {
 
     fn add(&mut self, devices: Vec<Box<dyn Device>>, addresses: impl IntoIterator<Item = Cidr>) {
         let addresses = addresses.into_iter().collect();
-        let settings =
-            InterfaceSettings { addresses, gateways: Vec::new(), interception: Interception::none() };
+        let settings = InterfaceSettings {
+            addresses,
+            gateways: Vec::new(),
+            interception: Interception::none(),
+            addresses_later: false,
+        };
         self.interfaces.push(PlannedInterface { devices, settings });
     }
 
@@ -115,6 +119,16 @@ impl Builder {
         match self.interfaces.last_mut() {
             Some(interface) => interface.settings.interception = interception,
             None => self.has_stray_interception = true,
+        }
+        self
+    }
+
+    /// Lets the interface that was added last begin without an address. It gets one while the stack
+    /// runs: from DHCP (`DhcpClient`, feature `dhcp`), or with
+    /// [`Stack::add_address`](portolan::Stack::add_address).
+    pub fn addresses_later(mut self) -> Self {
+        if let Some(interface) = self.interfaces.last_mut() {
+            interface.settings.addresses_later = true;
         }
         self
     }
@@ -277,7 +291,7 @@ fn connect(
 ) -> io::Result<(Stack, Devices)> {
     let now = Clock::now();
     let mut devices = Vec::new();
-    for (device, InterfaceSettings { addresses, gateways, interception }) in interfaces {
+    for (device, InterfaceSettings { addresses, gateways, interception, .. }) in interfaces {
         let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
         let config = config.intercept(interception);
         let config = addresses.into_iter().fold(config, InterfaceConfig::address);

@@ -16,6 +16,7 @@
 //! | `passed` | [`PassedSocket`]: sockets that messages of Unix-domain sockets pass on |
 //! | `addrs` | [`ToAddrs`]: what a program may connect to: addresses, and names |
 //! | `names`, `resolver` | looks names up (feature `resolver`): without I/O, and over the stack's own sockets |
+//! | `dhcp` | an address from the network (feature `dhcp`) |
 //! | `poller` | [`Poller`]: waits for many sockets at once |
 //! | [`device`] | devices: the trait, a pair in memory, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
@@ -53,6 +54,8 @@ mod addrs;
 mod builder;
 mod clock;
 pub mod device;
+#[cfg(feature = "dhcp")]
+mod dhcp;
 mod echo;
 mod engine;
 mod handle;
@@ -83,6 +86,11 @@ pub use addrs::ToAddrs;
 pub use builder::Builder;
 pub use clock::Clock;
 pub use device::{Device, Sent};
+#[cfg(feature = "dhcp")]
+pub use dhcp::{
+    client::{DhcpClient, DhcpConfig, DhcpEvent},
+    lease::{DhcpLease, DhcpRoute},
+};
 pub use echo::{EchoReply, EchoSocket};
 pub use engine::delivery::Undelivered;
 pub use engine::inbox::Handovers;

@@ -25,6 +25,8 @@ pub(crate) struct InterfaceSettings {
     pub(crate) addresses: Vec<Cidr>,
     pub(crate) gateways: Vec<IpAddr>,
     pub(crate) interception: Interception,
+    /// Whether it may have no address yet.
+    pub(crate) addresses_later: bool,
 }
 
 /// Checks everything that can be known before a stack is made. Returns how many queues each
@@ -55,10 +57,10 @@ impl PlannedInterface {
                 "the queues of {name} differ: all must have the same medium, MAC address and MTU"
             )));
         }
-        if self.settings.addresses.is_empty() {
+        if self.settings.addresses.is_empty() && !self.settings.addresses_later {
             return Err(refused(format!(
                 "{name} has no address: give one with Builder::interface, such as \"10.0.0.2/24\"; for addresses that \
-                 come later (Stack::add_address), make the stack with Stack::new and drive it with Runtime::start"
+                 come later (Stack::add_address, DHCP), call Builder::addresses_later"
             )));
         }
         let mtu = device.mtu();

@@ -54,6 +54,8 @@
 //! | [`MAX_CACHED_ANSWERS`] | 1024 | answers that a resolver remembers | not measured |
 //! | [`MAX_CACHED_FOR`] | 86400 s | how long addresses of a name are remembered | not measured |
 //! | [`MAX_NEGATIVE_CACHED_FOR`] | 3600 s | how long a name counts as missing | RFC 2308 §5 |
+//! | [`PROBE_LOOK_INTERVAL`] | 100 ms | how soon a DHCP client uses an address that was probed | not measured |
+//! | [`CONFLICT_LOOK_INTERVAL`] | 10 s | how soon a DHCP client notices that its address was lost | not measured |
 //! | [`RECEIVE_BURST`] | 64 | frames that one call impairs | not measured |
 //! | [`HELD_DELAY`] | 5 ms | how long an impaired frame waits to be overtaken | not measured |
 //! | [`PCAP_FLUSH_DELAY`] | 500 ms | when a recording is written out | not measured |
@@ -269,6 +271,17 @@ pub(crate) const MAX_CACHED_FOR: Duration = Duration::from_secs(86400);
 #[cfg(feature = "resolver")]
 pub(crate) const MAX_NEGATIVE_CACHED_FOR: Duration = Duration::from_secs(3600);
 
+// DHCP.
+
+/// How often a DHCP client looks whether the stack has finished to probe an address, which takes one
+/// to three seconds (RFC 5227).
+#[cfg(feature = "dhcp")]
+pub(crate) const PROBE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often a DHCP client looks whether the stack has lost its address to another host since.
+#[cfg(feature = "dhcp")]
+pub(crate) const CONFLICT_LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
 // Devices.
 
 /// Frames that one call of the fault injector takes from the device in it.
@@ -287,40 +300,73 @@ mod tests {
 
     /// Constants of other files that are not tuned: an RFC, an operating system, a file format or
     /// the arithmetic determines the value, or every value has the same effect.
-    const NOT_TUNED: [&str; 37] = [
+    const NOT_TUNED: [&str; 70] = [
         "ALL",
         "ANY_PORT",
+        "ASKED_FOR",
         "ATTEMPT_DELAY",
+        "BOOTREPLY",
+        "CONFLICT_DELAY",
+        "DNS",
         "DNS_PORT",
         "DOUBLED_BITS",
         "ECHO_HEADER_LEN",
         "EDNS_PAYLOAD_BYTES",
         "ETHERNET_LEN",
+        "FIRST_TIMEOUT",
         "GLOBAL",
         "HEADER_BYTES",
+        "HOP_LIMIT",
         "ICMPV4_ECHO_REQUEST",
         "ICMPV6_ECHO_REQUEST",
+        "INFINITE_SECS",
+        "JITTER",
         "LARGEST_MTU",
+        "LAST_TIMEOUT",
         "LINK_LOCAL",
+        "MAGIC",
         "MAX_ATTEMPTS",
         "MAX_DATAGRAM_BYTES",
+        "MAX_DNS_SERVERS",
         "MAX_DOUBLED",
+        "MAX_EVENTS",
         "MAX_LABEL_BYTES",
+        "MAX_MESSAGES",
+        "MAX_MESSAGE_BYTES",
         "MAX_NAMED",
         "MAX_NAME_BYTES",
         "MAX_NDOTS",
         "MAX_READY",
+        "MAX_REBOOT_REQUESTS",
+        "MAX_RECEIVED_BYTES",
+        "MAX_REQUESTS",
         "MAX_RESULTS",
+        "MAX_ROUTES",
         "MAX_SEARCH",
         "MAX_SERVERS",
         "MAX_SLICES",
         "MAX_TIMEOUT",
+        "OPTION_CLASSLESS_ROUTES",
+        "OPTION_DNS_SERVERS",
+        "OPTION_DOMAIN",
+        "OPTION_LEASE_TIME",
+        "OPTION_MASK",
+        "OPTION_MESSAGE_TYPE",
+        "OPTION_MTU",
+        "OPTION_REBIND_TIME",
+        "OPTION_RENEW_TIME",
+        "OPTION_ROUTERS",
+        "OPTION_SERVER",
         "POLICIES",
         "PROBING_SPELL",
         "QUESTION_BYTES",
         "RECORD_BYTES",
+        "REFUSAL_DELAY",
+        "RENEW_INTERVAL",
         "RESOLUTION_DELAY",
+        "SHORTEST_LEASE_SECS",
         "SITE_LOCAL",
+        "SMALLEST_DHCP_MTU",
         "SMALLEST_IPV6_MTU",
         "SMALLEST_MTU",
         "SNAP_LEN",

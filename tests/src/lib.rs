@@ -68,6 +68,11 @@ pub struct Sockets;
 #[doc = include_str!("../../docs/interception.md")]
 pub struct Interception;
 
+/// The code in `docs/dhcp.md` is compiled as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/dhcp.md")]
+pub struct Dhcp;
+
 /// The code in `docs/names.md` is compiled and run as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/names.md")]

@@ -2,12 +2,13 @@
 //! what a person with a TAP device would see. The tools are the usual ones (`ping`, `curl`, `ip`)
 //! and small programs over `std::net`.
 //!
-//! `interception`, `multicast` and `packets` look into the sockets of the stack, so it runs in the process of the
-//! test there (`wire`), and not in the command.
+//! `dnsmasq`, `interception`, `multicast` and `packets` look into the sockets of the stack, so it runs
+//! in the process of the test there (`wire`), and not in the command.
 //!
 //! Needs Linux with /dev/net/tun; no privileges where user namespaces are allowed.
 
 mod command;
+mod dnsmasq;
 mod ecn;
 mod forwarding;
 mod hostile;
