@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 use std::{io, net::SocketAddr};
 
@@ -20,12 +20,13 @@ use crate::clock::Clock;
 use crate::device::{Device, Outgoing, Readiness, Received};
 use crate::engine::bell::Bell;
 use crate::engine::device_signal::DeviceSignal;
+use crate::engine::direction::Direction;
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{InboxDevice, InboxSet};
 use crate::engine::locks::Engine;
 use crate::engine::stacks::Stacks;
-use crate::engine::wait::WaitLimit;
-use crate::engine::waiters::Direction;
+use crate::engine::task_waiters::{FutureId, Task, TaskSlot};
+use crate::engine::wait::{WaitLimit, Wanted};
 use crate::handle::Handle;
 use crate::poller::Poller;
 use crate::udp::UdpSocket;
@@ -115,6 +116,49 @@ fn receive(engine: &Engine, at: Held) -> io::Result<usize> {
     })
 }
 
+/// Wakes a task of [`receive_in_task`].
+#[derive(Default)]
+struct Executor {
+    is_woken: super::Mutex<bool>,
+    woken: super::Condvar,
+}
+
+impl Wake for Executor {
+    fn wake(self: Arc<Self>) {
+        *self.is_woken.lock().unwrap() = true;
+        self.woken.notify_one();
+    }
+}
+
+impl Executor {
+    fn sleep(&self) {
+        let mut is_woken = self.is_woken.lock().unwrap();
+        while !std::mem::take(&mut *is_woken) {
+            is_woken = self.woken.wait(is_woken).unwrap();
+        }
+    }
+}
+
+/// Polls for a datagram as a task does, once.
+fn poll_receive(engine: &Engine, at: Held, waker: &Waker, slot: TaskSlot) -> io::Result<usize> {
+    let wanted = Wanted { socket: at.id, direction: Direction::Read };
+    engine.call_of_task(wanted, Task { waker, slot }, |core, now| {
+        core.stack.recv_msg(now, at.descriptor).map(|(bytes, _)| bytes.len())
+    })
+}
+
+/// Receives as a task, which this thread runs.
+fn receive_in_task(engine: &Engine, at: Held, slot: TaskSlot) -> io::Result<usize> {
+    let executor = Arc::new(Executor::default());
+    let waker = Waker::from(executor.clone());
+    loop {
+        match poll_receive(engine, at, &waker, slot) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => executor.sleep(),
+            result => return result,
+        }
+    }
+}
+
 /// The stack size in bytes: unoptimized code needs much, and loom's default is small.
 const STACK_BYTES: usize = 512 << 10;
 
@@ -176,6 +220,63 @@ pub fn everybody_learns_of_the_end() {
             Box::new(move || assert!(receive(&one, d).is_err())),
             Box::new(move || assert!(receive(&two, e).is_err())),
             Box::new(move || three.end(EndReason::Shutdown)),
+        ]);
+    });
+}
+
+/// A task polls, registers its waker, and waits for the same socket as a thread, which leads. Two
+/// datagrams come in between.
+pub fn a_task_beside_a_thread() {
+    check(|| {
+        let engine = Arc::new(host().0);
+        let d = socket(&engine, 1);
+        let from = socket(&engine, 2);
+        let (one, two, three) = (engine.clone(), engine.clone(), engine);
+        at_once(vec![
+            Box::new(move || assert_eq!(receive_in_task(&one, d, TaskSlot::Polls).unwrap(), 1)),
+            Box::new(move || assert_eq!(receive(&two, d).unwrap(), 1)),
+            Box::new(move || {
+                for _ in 0..2 {
+                    send(&three, from, ([10, 0, 0, 1], 1).into());
+                }
+            }),
+        ]);
+    });
+}
+
+/// Two futures wait for one socket. One of them is dropped while the datagram comes: the other one
+/// gets it.
+pub fn a_future_is_dropped_beside_another() {
+    check(|| {
+        let engine = Arc::new(host().0);
+        let d = socket(&engine, 1);
+        let from = socket(&engine, 2);
+        let (one, two, three) = (engine.clone(), engine.clone(), engine);
+        at_once(vec![
+            Box::new(move || {
+                assert_eq!(receive_in_task(&one, d, TaskSlot::Future(FutureId(1))).unwrap(), 1);
+            }),
+            Box::new(move || {
+                let waker = Waker::from(Arc::new(Executor::default()));
+                if poll_receive(&two, d, &waker, TaskSlot::Future(FutureId(2))).is_ok() {
+                    send(&two, d, ([10, 0, 0, 1], 1).into());
+                }
+                two.forget_future(d.id, FutureId(2));
+            }),
+            Box::new(move || send(&three, from, ([10, 0, 0, 1], 1).into())),
+        ]);
+    });
+}
+
+/// A task waits when the runtime ends.
+pub fn a_task_learns_of_the_end() {
+    check(|| {
+        let engine = Arc::new(host().0);
+        let d = socket(&engine, 1);
+        let (one, two) = (engine.clone(), engine);
+        at_once(vec![
+            Box::new(move || assert!(receive_in_task(&one, d, TaskSlot::Polls).is_err())),
+            Box::new(move || two.end(EndReason::Shutdown)),
         ]);
     });
 }

@@ -70,24 +70,24 @@ impl EchoSocket {
         message.extend_from_slice(&[self.request_type, 0, 0, 0, 0, 0]);
         message.extend_from_slice(&sequence.to_be_bytes());
         message.extend_from_slice(payload);
-        self.socket.send_to(&message, SocketAddr::new(to, 0)).map(|_| ())
+        self.socket.calls().send_to(&message, SocketAddr::new(to, 0)).map(|_| ())
     }
 
     /// Sends an ICMP message, which must be an echo request, with the choices in `meta`
     /// (`sendmsg`).
     pub fn send_msg(&self, message: Bytes, meta: &SendMeta) -> io::Result<usize> {
-        self.socket.send_msg(message, meta)
+        self.socket.calls().send_msg(message, meta)
     }
 
     /// Waits for an ICMP message, and returns it with its metadata (`recvmsg`).
     pub fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
-        self.socket.recv_msg()
+        self.socket.calls().recv_msg()
     }
 
     /// Waits for a reply.
     pub fn recv_reply(&self) -> io::Result<EchoReply> {
         loop {
-            let (message, meta) = self.socket.recv_msg()?;
+            let (message, meta) = self.socket.calls().recv_msg()?;
             if let Some(&[high, low]) = message.get(6..ECHO_HEADER_LEN) {
                 let sequence = u16::from_be_bytes([high, low]);
                 return Ok(EchoReply {

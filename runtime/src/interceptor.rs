@@ -12,6 +12,7 @@ use crate::engine::bell::Bell;
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
+use crate::socket::calls::Calls;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::tcp::TcpStream;
 use crate::udp::UdpSocket;
@@ -84,7 +85,7 @@ impl TcpInterceptor {
 
     /// Waits for the next connection. Its SYN is not answered before the decision.
     pub fn next(&self) -> io::Result<PendingStream> {
-        let (index, pending) = self.sockets.wait_for(Socket::next_pending, Socket::try_next_pending)?;
+        let (index, pending) = self.sockets.wait_for(|calls| calls.next_pending())?;
         Ok(PendingStream { sockets: self.sockets.clone(), index, pending, is_decided: false })
     }
 
@@ -173,7 +174,7 @@ impl UdpInterceptor {
     /// ([`InterceptionConfig::flow_timeout`](portolan::InterceptionConfig::flow_timeout)): `recv`
     /// fails with `TimedOut`, and the next datagram is of a new flow.
     pub fn accept(&self) -> io::Result<(UdpSocket, SocketAddr)> {
-        let (_, (socket, source)) = self.sockets.wait_for(Socket::accept, Socket::try_accept)?;
+        let (_, (socket, source)) = self.sockets.wait_for(|calls| calls.accept())?;
         Ok((UdpSocket::of(socket), source))
     }
 
@@ -225,27 +226,22 @@ impl Interceptors {
         index.checked_sub(1).and_then(|index| self.others.get(index)).unwrap_or(&self.first)
     }
 
-    /// What one of the sockets has, and the number of that socket. `wait` waits for it at a socket,
-    /// and `attempt` does not.
-    fn wait_for<R>(
-        &self,
-        wait: impl FnOnce(&Socket) -> io::Result<R>,
-        attempt: impl Fn(&Socket) -> io::Result<R>,
-    ) -> io::Result<(usize, R)> {
+    /// What `call` gets from one of the sockets, and the number of that socket.
+    fn wait_for<R>(&self, call: impl Fn(Calls<'_>) -> io::Result<R>) -> io::Result<(usize, R)> {
         if self.others.is_empty() {
-            return Ok((0, wait(&self.first)?));
+            return Ok((0, call(self.first.calls())?));
         }
         if self.first.is_nonblocking() {
-            return self.try_each(attempt);
+            return self.try_each(call);
         }
-        self.bell.wait_for(|| self.try_each(&attempt))
+        self.bell.wait_for(|| self.try_each(&call))
     }
 
-    fn try_each<R>(&self, attempt: impl Fn(&Socket) -> io::Result<R>) -> io::Result<(usize, R)> {
+    fn try_each<R>(&self, call: impl Fn(Calls<'_>) -> io::Result<R>) -> io::Result<(usize, R)> {
         let (count, turn) = (self.count(), self.turn.fetch_add(1, Ordering::Relaxed));
         let mut nothing = io::Error::from(io::ErrorKind::WouldBlock);
         for index in (0..count).map(|step| (turn.wrapping_add(step)) % count) {
-            match attempt(self.at(index)) {
+            match call(self.at(index).calls_at_once()) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => nothing = error,
                 result => return Ok((index, result?)),
             }

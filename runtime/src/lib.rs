@@ -18,6 +18,7 @@
 //! | `names`, `resolver` | looks names up (feature `resolver`): without I/O, and over the stack's own sockets |
 //! | `dhcp` | an address from the network (feature `dhcp`) |
 //! | `poller` | [`Poller`]: waits for many sockets at once |
+//! | [`task`] | sockets for tasks of async programs, modelled on `tokio::net` |
 //! | [`device`] | devices: the trait, a pair in memory, a pcap writer, a fault injector |
 //! | `policy` | every tuned constant, with the measurement behind it |
 //! | `pool` | reusable memory |
@@ -78,6 +79,7 @@ mod socket;
 #[cfg_attr(loom, path = "../loom/sync.rs")]
 #[cfg_attr(shuttle, path = "../shuttle/sync.rs")]
 mod sync;
+pub mod task;
 mod tcp;
 mod udp;
 mod unix;

@@ -4,12 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use portolan::{SocketKind, SocketOption};
+use portolan::{Domain, SocketKind, SocketOption};
 
 use crate::engine::bell::Bell;
+use crate::engine::task_waiters::Task;
 use crate::handle::Handle;
 use crate::policy::PORT_DRAWS;
 use crate::poller::sealed::SocketsOf;
+use crate::socket::calls::Calls;
 use crate::socket::{Socket, domain_of};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
@@ -32,10 +34,23 @@ impl Listening {
         Listening { first, others: Vec::new(), bell: Arc::default(), turn: AtomicUsize::new(0) }
     }
 
+    /// Of sockets that are bound, one on each stack. Listens on all.
+    pub(crate) fn listen(mut sockets: Vec<Socket>, backlog: usize) -> io::Result<Listening> {
+        // Connections come to all stacks with equal probability, so the backlog is divided.
+        let backlog = backlog.div_ceil(sockets.len());
+        for socket in &sockets {
+            socket.call(|stack, _, d| stack.listen(d, backlog))?;
+        }
+        let others = sockets.split_off(1);
+        let mut listening = Listening::of(sockets.remove(0));
+        listening.others = others;
+        if !listening.others.is_empty() {
+            listening.all().for_each(|socket| socket.ring_on_read(&listening.bell));
+        }
+        Ok(listening)
+    }
+
     /// Binds a socket on each stack, then listens on all.
-    ///
-    /// The first stack decides which socket gets a port: its socket is bound before the others and
-    /// closed after them.
     pub(crate) fn bind(
         handle: &Handle,
         addr: SocketAddr,
@@ -52,39 +67,21 @@ impl Listening {
                 _ => break,
             }
         }
-        let listening = result?;
-        // Connections come to all stacks with equal probability, so the backlog is divided.
-        let backlog = backlog.div_ceil(1 + listening.others.len());
-        for socket in listening.all() {
-            socket.call(|stack, _, d| stack.listen(d, backlog))?;
-        }
-        Ok(listening)
+        Listening::listen(result?, backlog)
     }
 
-    fn bind_once(handle: &Handle, addr: SocketAddr, options: &[SocketOption]) -> io::Result<Listening> {
-        let bind = |stack: u16, addr: SocketAddr| -> io::Result<Socket> {
-            let always = [SocketOption::ReuseAddr(true)];
-            let socket = Socket::new(handle, stack, domain_of(addr), SocketKind::Stream, &always)?;
-            for &option in options {
-                socket.set_option(option)?;
-            }
-            socket.bind(addr)?;
-            Ok(socket)
+    fn bind_once(handle: &Handle, addr: SocketAddr, options: &[SocketOption]) -> io::Result<Vec<Socket>> {
+        let mut sockets = sockets_on_each_stack(handle, domain_of(addr), &[SocketOption::ReuseAddr(true)])?;
+        let prepare = || {
+            options.iter().try_for_each(|&option| sockets.iter().try_for_each(|s| s.set_option(option)))?;
+            bind_all(&sockets, addr)
         };
-        let first = bind(0, addr)?;
-        let mut addr = addr;
-        if handle.stacks.count() > 1 {
-            addr.set_port(first.local_addr()?.port());
+        if let Err(error) = prepare() {
+            // The first one is closed last.
+            while sockets.pop().is_some() {}
+            return Err(error);
         }
-        let others = (1..handle.stacks.count())
-            .map(|stack| bind(stack as u16, addr))
-            .collect::<io::Result<Vec<_>>>()?;
-        let bell = Arc::new(Bell::default());
-        let listening = Listening { first, others, bell, turn: AtomicUsize::new(0) };
-        if !listening.others.is_empty() {
-            listening.all().for_each(|socket| socket.ring_on_read(&listening.bell));
-        }
-        Ok(listening)
+        Ok(sockets)
     }
 
     fn all(&self) -> impl Iterator<Item = &Socket> {
@@ -102,7 +99,7 @@ impl Listening {
     /// Waits for the next connection of any stack.
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
         if self.others.is_empty() {
-            return self.first.accept();
+            return self.first.calls().accept();
         }
         if self.first.is_nonblocking() {
             return self.try_accept();
@@ -110,17 +107,35 @@ impl Listening {
         self.bell.wait_for(|| self.try_accept())
     }
 
+    /// Accepts a connection without waiting for one.
     fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
+        self.accept_from_any(Socket::calls_at_once)
+    }
+
+    /// Accepts a connection for a task, which is woken if there is none yet.
+    pub(crate) fn accept_of(&self, task: Task<'_>) -> io::Result<(Socket, SocketAddr)> {
+        self.accept_from_any(|socket| socket.calls_of(task))
+    }
+
+    fn accept_from_any<'a>(
+        &'a self,
+        calls: impl Fn(&'a Socket) -> Calls<'a>,
+    ) -> io::Result<(Socket, SocketAddr)> {
         let count = 1 + self.others.len();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % count;
         let mut nothing = io::Error::from(io::ErrorKind::WouldBlock);
         for socket in self.all().skip(turn).chain(self.all().take(turn)) {
-            match socket.try_accept() {
+            match calls(socket).accept() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => nothing = error,
                 result => return result,
             }
         }
         Err(nothing)
+    }
+
+    /// Sets whether `accept` returns `WouldBlock` instead of waiting.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        self.first.set_nonblocking(nonblocking);
     }
 
     pub(crate) fn set_option(&self, option: SocketOption) -> io::Result<()> {
@@ -144,6 +159,31 @@ impl Listening {
         }
         result
     }
+}
+
+/// Makes a TCP socket on each stack.
+pub(crate) fn sockets_on_each_stack(
+    handle: &Handle,
+    domain: Domain,
+    options: &[SocketOption],
+) -> io::Result<Vec<Socket>> {
+    // A runtime has at most 65,535 stacks.
+    let stacks = 0..handle.stacks.count() as u16;
+    stacks.map(|stack| Socket::new(handle, stack, domain, SocketKind::Stream, options)).collect()
+}
+
+/// Binds the sockets of all stacks to one address and port.
+///
+/// The first stack decides which socket gets a port: its socket is bound before the others and
+/// closed after them.
+pub(crate) fn bind_all(sockets: &[Socket], mut addr: SocketAddr) -> io::Result<()> {
+    for (number, socket) in sockets.iter().enumerate() {
+        socket.bind(addr)?;
+        if number == 0 && sockets.len() > 1 {
+            addr.set_port(socket.local_addr()?.port());
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Listening {

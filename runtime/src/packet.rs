@@ -68,7 +68,7 @@ impl PacketSocket {
 
     /// Waits for a frame. Returns the whole frame, without a copy, and what is known of it.
     pub fn recv_packet(&self) -> io::Result<(Bytes, PacketMeta)> {
-        self.socket.recv_packet()
+        self.socket.calls().recv_packet()
     }
 
     /// Waits for a frame. Returns its length and its address; the part that does not fit into the
@@ -82,7 +82,7 @@ impl PacketSocket {
 
     /// Sends a frame through the interface that the socket is bound to.
     pub fn send(&self, frame: &[u8]) -> io::Result<usize> {
-        self.socket.send_packet(&Bytes::copy_from_slice(frame), None)
+        self.socket.calls().send_packet(&Bytes::copy_from_slice(frame), None)
     }
 
     /// Sends a frame through the interface that the address names. Without its link header it goes
@@ -93,7 +93,7 @@ impl PacketSocket {
 
     /// Like [`send_to`](PacketSocket::send_to) without a copy.
     pub fn send_packet(&self, frame: Bytes, addr: &LinkAddr) -> io::Result<usize> {
-        self.socket.send_packet(&frame, Some(addr))
+        self.socket.calls().send_packet(&frame, Some(addr))
     }
 
     /// PACKET_ADD_MEMBERSHIP: promiscuous mode, for example.

@@ -138,7 +138,7 @@ impl UnixStream {
     ///
     /// [`SocketOption::Linger`]: portolan::SocketOption::Linger
     pub fn send_with(&self, data: &[u8], sockets: &[&dyn Source]) -> io::Result<usize> {
-        self.socket.send_with_rights(data, None, &sockets_of(sockets)?)
+        self.socket.calls().send_with_rights(data, None, &sockets_of(sockets)?)
     }
 
     /// Waits for data, and receives with it at most `max_sockets` sockets; further ones are closed.
@@ -148,7 +148,7 @@ impl UnixStream {
     ///
     /// `read` closes the sockets that come with its data.
     pub fn recv_with(&self, buf: &mut [u8], max_sockets: usize) -> io::Result<UnixReceived> {
-        self.socket.recv_with_rights(buf, max_sockets).map(UnixReceived::from)
+        self.socket.calls().recv_with_rights(buf, max_sockets).map(UnixReceived::from)
     }
 }
 
@@ -162,12 +162,12 @@ impl UnixDatagram {
         to: Option<&UnixAddr>,
         sockets: &[&dyn Source],
     ) -> io::Result<usize> {
-        self.socket.send_with_rights(data, to, &sockets_of(sockets)?)
+        self.socket.calls().send_with_rights(data, to, &sockets_of(sockets)?)
     }
 
     /// Waits for a datagram, and receives with it at most `max_sockets` sockets; further ones are
     /// closed.
     pub fn recv_with(&self, buf: &mut [u8], max_sockets: usize) -> io::Result<UnixReceived> {
-        self.socket.recv_with_rights(buf, max_sockets).map(UnixReceived::from)
+        self.socket.calls().recv_with_rights(buf, max_sockets).map(UnixReceived::from)
     }
 }

@@ -40,6 +40,7 @@
 //! | [`BACKLOG`] | 4096 | connections that wait for `accept` | Linux's value |
 //! | [`COPY_BELOW`] | 512 | what is copied with the lock held | not measured |
 //! | [`WRITE_CHUNK`] | 128 KiB | what one `write` takes | not measured |
+//! | [`CHECK_ROOM_FROM`] | 16 KiB | what a task copies only if there is room | not measured |
 //! | [`READ_SLICES`] | 128 | what one `read` takes | not measured |
 //! | [`SMALLEST_PIECE`] | 256 | sizes of pooled memory | not measured |
 //! | [`MAX_KEPT_PIECES`] | 256 | memory that a pool keeps | not measured |
@@ -212,6 +213,10 @@ pub(crate) const COPY_BELOW: usize = 512;
 
 /// The most bytes that one `write` takes. They are copied before the stack says how many it takes.
 pub(crate) const WRITE_CHUNK: usize = 128 << 10;
+
+/// A task that writes this much, or more, first asks whether there is room for a part of it. The
+/// question takes the `core` lock once more, which costs as much as copying a few KiB.
+pub(crate) const CHECK_ROOM_FROM: usize = 16 << 10;
 
 /// Slices that one `read` takes at most, with the `core` lock held.
 pub(crate) const READ_SLICES: usize = 128;

@@ -64,34 +64,34 @@ impl RawSocket {
     /// Waits for a packet. Returns its length and its sender; the part that does not fit into the
     /// buffer is lost. An IPv4 packet begins with its header, an IPv6 packet behind its headers.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.recv_from(buf)
+        self.socket.calls().recv_from(buf)
     }
 
     /// Like [`recv_from`](RawSocket::recv_from), but leaves the packet in the queue.
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.peek_from(buf)
+        self.socket.calls().peek_from(buf)
     }
 
     /// Sends a packet. Without [`set_header_included`](RawSocket::set_header_included) the stack
     /// makes the IP header, and fragments a packet that is too large.
     pub fn send_to(&self, data: &[u8], addr: impl Into<SocketAddr>) -> io::Result<usize> {
-        self.socket.send_to(data, addr.into())
+        self.socket.calls().send_to(data, addr.into())
     }
 
     /// Waits for a packet. Returns the whole packet, without a copy, and its metadata (`recvmsg`).
     pub fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
-        self.socket.recv_msg()
+        self.socket.calls().recv_msg()
     }
 
     /// Sends a packet with the choices in `meta` (`sendmsg`).
     pub fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
-        self.socket.send_msg(bytes, meta)
+        self.socket.calls().send_msg(bytes, meta)
     }
 
     /// Waits for a packet, and takes those that are queued then, at most `max`. Appends them to
     /// `batch` and returns their number.
     pub fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
-        self.socket.recv_batch(batch, max)
+        self.socket.calls().recv_batch(batch, max)
     }
 
     /// Waits for a packet and copies it into several buffers, with flags (`recvmsg`). Returns its
@@ -99,13 +99,13 @@ impl RawSocket {
     /// [`RecvFlags::DONT_WAIT`] it does not wait.
     pub fn recv_message(&self, bufs: &mut [IoSliceMut<'_>], flags: RecvFlags) -> io::Result<Received> {
         let mut slices: Vec<&mut [u8]> = bufs.iter_mut().map(|buf| &mut buf[..]).collect();
-        self.socket.recv_message(&mut slices, flags, 0)
+        self.socket.calls().recv_message(&mut slices, flags, 0)
     }
 
     /// Sends the data of several slices as one packet, with flags and the choices in `meta`
     /// (`sendmsg`).
     pub fn send_message(&self, data: &[IoSlice<'_>], meta: &SendMeta, flags: SendFlags) -> io::Result<usize> {
-        self.socket.send_message(data, meta, flags)
+        self.socket.calls().send_message(data, meta, flags)
     }
 
     /// Sets the peer: `send` sends to it, and only its packets are received.
@@ -115,17 +115,17 @@ impl RawSocket {
 
     /// Sends a packet to the connected peer.
     pub fn send(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.write(data)
+        self.socket.calls().write(data)
     }
 
     /// Waits for a packet.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv_from(buf).map(|(len, _)| len)
+        self.socket.calls().recv_from(buf).map(|(len, _)| len)
     }
 
     /// Like [`recv`](RawSocket::recv), but leaves the packet in the queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.peek(buf)
+        self.socket.calls().peek(buf)
     }
 
     /// IP_HDRINCL and IPV6_HDRINCL: whether the data begins with the IP header

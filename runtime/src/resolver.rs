@@ -210,13 +210,13 @@ impl Questions<'_> {
         socket.set_write_timeout(left())?;
         let mut written = 0;
         while written < message.len() {
-            written += socket.write_stream(&message[written..])?;
+            written += socket.calls().write_stream(&message[written..])?;
         }
         let read_exact = |buf: &mut [u8]| {
             let mut filled = 0;
             while filled < buf.len() {
                 socket.set_read_timeout(left())?;
-                match socket.read(&mut buf[filled..])? {
+                match socket.calls().read(&mut buf[filled..])? {
                     0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
                     count => filled += count,
                 }

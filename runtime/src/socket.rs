@@ -1,11 +1,13 @@
 //! [`Socket`]: the common part of all blocking sockets: a descriptor, waiting, time-outs, closing.
 
 mod address_error;
+pub(crate) mod calls;
+mod connections;
 mod datagrams;
 mod packets;
 mod pending;
 pub(crate) mod settings;
-mod stream;
+pub(crate) mod stream;
 mod timeout;
 pub(crate) mod unix;
 
@@ -21,10 +23,10 @@ use portolan::{
 
 use crate::engine::bell::Bell;
 use crate::engine::core::EngineCore;
+use crate::engine::direction::Direction;
 use crate::engine::locks::{Engine, to_io_error};
 use crate::engine::stacks::Stacks;
 use crate::engine::wait::WaitLimit;
-use crate::engine::waiters::Direction;
 use crate::handle::Handle;
 use crate::plan::refused;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -144,15 +146,6 @@ impl Socket {
         timeout.map_or(WaitLimit::Forever, WaitLimit::For)
     }
 
-    /// Makes a call that waits for as long as this socket's settings say.
-    pub(crate) fn call_blocking<R>(
-        &self,
-        direction: Direction,
-        op: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
-    ) -> io::Result<R> {
-        self.engine().call_blocking(self.id, direction, self.wait_limit(direction), op)
-    }
-
     pub(crate) fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         let bound = self.call(|stack, _, d| stack.bind(d, addr));
         self.explained(addr.ip(), bound).map_err(|error| match error.kind() {
@@ -181,38 +174,6 @@ impl Socket {
             }
             _ => error,
         })
-    }
-
-    pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
-        let (socket, peer) = self.accept_named()?;
-        Ok((socket.with_timeouts_of(self), ip_of(peer).map_err(to_io_error)?))
-    }
-
-    /// As on Linux a connection has SO_RCVTIMEO and SO_SNDTIMEO of its listener.
-    fn with_timeouts_of(self, listener: &Socket) -> Socket {
-        self.read_timeout.store(listener.read_timeout.value());
-        self.write_timeout.store(listener.write_timeout.value());
-        self
-    }
-
-    /// Like [`accept`](Socket::accept), for a listener of any family.
-    fn accept_named(&self) -> io::Result<(Socket, SockAddr)> {
-        let (descriptor, id, peer) = self.call_blocking(Direction::Read, |core, _| {
-            let (descriptor, peer) = core.owner_of(self.descriptor)?.accept(self.descriptor)?;
-            Ok((descriptor, register(core, descriptor)?, peer))
-        })?;
-        Ok((Socket::of(self.stacks.clone(), self.stack, descriptor, id), peer))
-    }
-
-    /// Accepts a connection without waiting for one.
-    pub(crate) fn try_accept(&self) -> io::Result<(Socket, SocketAddr)> {
-        let accepted = self.engine().call(|core, _, _| {
-            let (descriptor, peer) = core.owner_of(self.descriptor)?.accept(self.descriptor)?;
-            Ok((descriptor, register(core, descriptor)?, ip_of(peer)?))
-        })?;
-        let (descriptor, id, peer) = accepted.map_err(to_io_error)?;
-        let socket = Socket::of(self.stacks.clone(), self.stack, descriptor, id);
-        Ok((socket.with_timeouts_of(self), peer))
     }
 
     /// Rings this bell, too, at every event that a reader waits for.

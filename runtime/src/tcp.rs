@@ -26,7 +26,7 @@ use crate::socket::{Socket, ttl_option};
 /// backlog.
 #[derive(Debug)]
 pub struct TcpListener {
-    sockets: Arc<Listening>,
+    pub(crate) sockets: Arc<Listening>,
 }
 
 impl TcpListener {
@@ -80,7 +80,7 @@ impl TcpListener {
 
     /// Sets whether `accept` returns `WouldBlock` instead of waiting.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.sockets.first().set_nonblocking(nonblocking);
+        self.sockets.set_nonblocking(nonblocking);
         Ok(())
     }
 
@@ -185,7 +185,7 @@ pub struct Keepalive {
 /// background, unless SO_LINGER ([`set_linger`](TcpStream::set_linger)) says otherwise.
 #[derive(Debug)]
 pub struct TcpStream {
-    socket: Arc<Socket>,
+    pub(crate) socket: Arc<Socket>,
 }
 
 impl TcpStream {
@@ -287,7 +287,7 @@ impl TcpStream {
 
     /// Reads data and leaves it in the receive queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.peek(buf)
+        self.socket.calls().peek(buf)
     }
 
     /// Reads without a copy: waits, and takes the next slice of received data, at most `max` bytes.
@@ -298,7 +298,7 @@ impl TcpStream {
     /// [`set_nonblocking`](TcpStream::set_nonblocking) and SO_RCVLOWAT have the same meaning as for
     /// `read`.
     pub fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
-        self.socket.recv_bytes(max)
+        self.socket.calls().recv_bytes(max)
     }
 
     /// Writes without a copy: the stream shares the bytes until the peer has acknowledged them.
@@ -308,7 +308,7 @@ impl TcpStream {
     /// Linux. Fewer are taken only when the stream is nonblocking, its write time-out passes, or
     /// the connection ends; the next call returns the error.
     pub fn send_bytes(&self, bytes: Bytes) -> io::Result<usize> {
-        self.socket.write_bytes(bytes)
+        self.socket.calls().write_bytes(bytes)
     }
 
     /// Sets whether calls return `WouldBlock` instead of waiting. All clones share this setting.
@@ -465,18 +465,18 @@ impl TcpStream {
     /// Reads with flags. With [`RecvFlags::WAIT_ALL`] it waits until the whole buffer is full, the
     /// stream ends, an error comes or the time-out is over, and returns what it has.
     pub fn recv_with(&self, buf: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
-        self.socket.recv_with(buf, flags)
+        self.socket.calls().recv_with(buf, flags)
     }
 
     /// Writes with MSG_MORE (more data follows at once) or MSG_EOR (a record ends here). Takes as
     /// much as the send buffer has room for; the flags count only if that is all of `data`.
     pub fn send_with(&self, data: &[u8], flags: SendFlags) -> io::Result<usize> {
-        self.socket.send_with(data, flags)
+        self.socket.calls().send_with(data, flags)
     }
 
     /// Writes with MSG_OOB: the last byte that is taken is urgent.
     pub fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.send_with(data, SendFlags::OOB)
+        self.socket.calls().send_with(data, SendFlags::OOB)
     }
 
     /// MSG_OOB: returns the byte of urgent data that the peer sent last. Never waits: `WouldBlock`
@@ -505,22 +505,22 @@ impl TcpStream {
 
 impl Read for &TcpStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.read(buf)
+        self.socket.calls().read(buf)
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.socket.read_vectored(bufs)
+        self.socket.calls().read_vectored(bufs)
     }
 }
 
 impl Write for &TcpStream {
     /// Takes at most 128 KiB at once; `write_all` repeats the call.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.socket.write_stream(buf)
+        self.socket.calls().write_stream(buf)
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.write_slices(bufs)
+        self.socket.calls().write_slices(bufs)
     }
 
     /// Does nothing, because written data is not buffered here.

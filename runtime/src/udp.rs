@@ -75,17 +75,17 @@ impl UdpSocket {
     /// Waits for a datagram. Returns its length and its sender; the part that does not fit into the
     /// buffer is lost.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.recv_from(buf)
+        self.socket.calls().recv_from(buf)
     }
 
     /// Like [`recv_from`](UdpSocket::recv_from), but leaves the datagram in the queue.
     pub fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.peek_from(buf)
+        self.socket.calls().peek_from(buf)
     }
 
     /// Sends a datagram.
     pub fn send_to(&self, data: &[u8], addr: impl Into<SocketAddr>) -> io::Result<usize> {
-        self.socket.send_to(data, addr.into())
+        self.socket.calls().send_to(data, addr.into())
     }
 
     /// Waits for a datagram. Returns the whole datagram, without a copy, and its metadata
@@ -94,27 +94,27 @@ impl UdpSocket {
     /// other, of [`segment_len`](DatagramMeta::segment_len) bytes each; the last one may be
     /// shorter.
     pub fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
-        self.socket.recv_msg()
+        self.socket.calls().recv_msg()
     }
 
     /// Sends a datagram, without a copy, with the choices in `meta` (`sendmsg`): the destination,
     /// TTL, traffic class, or a length into which the data is cut.
     pub fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
-        self.socket.send_msg(bytes, meta)
+        self.socket.calls().send_msg(bytes, meta)
     }
 
     /// Waits for a datagram, and takes those that are queued then, at most `max`, as
     /// [`recv_msg`](UdpSocket::recv_msg) does (`recvmmsg` with MSG_WAITFORONE). Appends them to
     /// `batch` and returns their number. The cost of a call is paid once for all of them.
     pub fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
-        self.socket.recv_batch(batch, max)
+        self.socket.calls().recv_batch(batch, max)
     }
 
     /// Sends these datagrams in order, each as [`send_msg`](UdpSocket::send_msg) does (`sendmmsg`).
     /// Returns how many were sent: all of them, if the socket may wait long enough. After an error
     /// no more are sent; if some were sent before, the next call returns the error.
     pub fn send_batch(&self, batch: &[(Bytes, SendMeta)]) -> io::Result<usize> {
-        self.socket.send_batch(batch)
+        self.socket.calls().send_batch(batch)
     }
 
     /// Waits for a datagram and copies it into several buffers, with flags (`recvmsg`). Returns its
@@ -122,13 +122,13 @@ impl UdpSocket {
     /// [`RecvFlags::DONT_WAIT`] it does not wait.
     pub fn recv_message(&self, bufs: &mut [IoSliceMut<'_>], flags: RecvFlags) -> io::Result<Received> {
         let mut slices: Vec<&mut [u8]> = bufs.iter_mut().map(|buf| &mut buf[..]).collect();
-        self.socket.recv_message(&mut slices, flags, 0)
+        self.socket.calls().recv_message(&mut slices, flags, 0)
     }
 
     /// Sends the data of several slices as one datagram, with flags and the choices in `meta`
     /// (`sendmsg`).
     pub fn send_message(&self, data: &[IoSlice<'_>], meta: &SendMeta, flags: SendFlags) -> io::Result<usize> {
-        self.socket.send_message(data, meta, flags)
+        self.socket.calls().send_message(data, meta, flags)
     }
 
     /// UDP_SEGMENT: cuts the data of each call into datagrams of this many bytes; 0 sends it as one
@@ -150,17 +150,17 @@ impl UdpSocket {
 
     /// Sends a datagram to the connected peer.
     pub fn send(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.write(data)
+        self.socket.calls().write(data)
     }
 
     /// Waits for a datagram from the connected peer; as on Linux, from anybody if there is none.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv_from(buf).map(|(len, _)| len)
+        self.socket.calls().recv_from(buf).map(|(len, _)| len)
     }
 
     /// Like [`recv`](UdpSocket::recv), but leaves the datagram in the queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.peek(buf)
+        self.socket.calls().peek(buf)
     }
 
     /// Tells the source of an intercepted flow, by an ICMP error, that its datagrams cannot be

@@ -71,7 +71,7 @@ impl UnixListener {
 
     /// Waits for the next connection. Returns it and the name of its peer.
     pub fn accept(&self) -> io::Result<(UnixStream, UnixAddr)> {
-        let (socket, peer) = self.socket.accept_unix()?;
+        let (socket, peer) = self.socket.calls().accept_unix()?;
         Ok((UnixStream::of(socket), peer))
     }
 
@@ -157,7 +157,7 @@ impl UnixStream {
     /// Like [`connect`](UnixStream::connect), for any name.
     pub fn connect_addr(handle: &impl AsRef<Handle>, name: &UnixAddr) -> io::Result<UnixStream> {
         let socket = Socket::new_unix(handle.as_ref(), SocketKind::Stream)?;
-        socket.connect_unix(name)?;
+        socket.calls().connect_unix(name)?;
         Ok(UnixStream::of(socket))
     }
 
@@ -191,19 +191,19 @@ impl UnixStream {
 
     /// Reads data and leaves it in the receive queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.peek(buf)
+        self.socket.calls().peek(buf)
     }
 
     /// Reads without a copy: waits, and takes the next piece of what was written, at most `max`
     /// bytes. An empty slice is the end of the stream.
     pub fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
-        self.socket.recv_bytes(max)
+        self.socket.calls().recv_bytes(max)
     }
 
     /// Writes without a copy: the reader gets the same bytes. Waits until all of them are taken, as
     /// [`TcpStream::send_bytes`](crate::TcpStream::send_bytes) does.
     pub fn send_bytes(&self, bytes: Bytes) -> io::Result<usize> {
-        self.socket.write_bytes(bytes)
+        self.socket.calls().write_bytes(bytes)
     }
 }
 
@@ -211,22 +211,22 @@ socket_settings!(UnixStream);
 
 impl Read for &UnixStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.read(buf)
+        self.socket.calls().read(buf)
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        self.socket.read_vectored(bufs)
+        self.socket.calls().read_vectored(bufs)
     }
 }
 
 impl Write for &UnixStream {
     /// Takes at most 128 KiB at once; `write_all` repeats the call.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.socket.write_stream(buf)
+        self.socket.calls().write_stream(buf)
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.write_slices(bufs)
+        self.socket.calls().write_slices(bufs)
     }
 
     /// Does nothing, because written data is not buffered here.
@@ -311,7 +311,7 @@ impl UnixDatagram {
 
     /// Like [`connect`](UnixDatagram::connect), for any name.
     pub fn connect_addr(&self, name: &UnixAddr) -> io::Result<()> {
-        self.socket.connect_unix(name)
+        self.socket.calls().connect_unix(name)
     }
 
     /// Sends a datagram to a path. Waits while the receiver's queue is full.
@@ -321,28 +321,28 @@ impl UnixDatagram {
 
     /// Like [`send_to`](UnixDatagram::send_to), for any name.
     pub fn send_to_addr(&self, data: &[u8], name: &UnixAddr) -> io::Result<usize> {
-        self.socket.send_to_unix(data, name)
+        self.socket.calls().send_to_unix(data, name)
     }
 
     /// Sends a datagram to the peer. Waits while its queue is full.
     pub fn send(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.write(data)
+        self.socket.calls().write(data)
     }
 
     /// Waits for a datagram. Returns its length and the name of its sender; the part that does not
     /// fit into the buffer is lost.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, UnixAddr)> {
-        self.socket.recv_unix(buf)
+        self.socket.calls().recv_unix(buf)
     }
 
     /// Like [`recv_from`](UnixDatagram::recv_from), without the name.
     pub fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.recv_unix(buf).map(|(len, _)| len)
+        self.socket.calls().recv_unix(buf).map(|(len, _)| len)
     }
 
     /// Like [`recv`](UnixDatagram::recv), but leaves the datagram in the queue.
     pub fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.peek(buf)
+        self.socket.calls().peek(buf)
     }
 
     /// Returns the name of the peer.

@@ -58,6 +58,11 @@ pub use pcap::keep_pcap;
 pub use raw_peer::{RawConnection, RawPeer, tcp_segment};
 pub use transfer::{Transfer, data};
 
+/// The code in `docs/from-tokio.md` is compiled and run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/from-tokio.md")]
+struct FromTokio;
+
 /// The code in `docs/sockets.md` is compiled and run as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/sockets.md")]

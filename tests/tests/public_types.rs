@@ -11,9 +11,10 @@ const LIBRARIES: [&str; 3] = ["stack/src", "runtime/src", "tap-driver/src"];
 /// Files without a promise: tests, and items for tests (`portolan::testing` says so).
 const NO_PROMISE: [&str; 3] = ["/tests/", "/tests.rs", "/testing"];
 
-/// The packages whose types may be in a signature: our own, and bytes, which is at version 1.
-const KNOWN: [&str; 9] =
-    ["std", "core", "alloc", "crate", "super", "self", "bytes", "portolan", "portolan_runtime"];
+/// The packages whose types may be in a signature: our own, and bytes and tokio, which are at
+/// version 1.
+const KNOWN: [&str; 10] =
+    ["std", "core", "alloc", "crate", "super", "self", "bytes", "tokio", "portolan", "portolan_runtime"];
 
 /// The lint `unreachable_pub` makes sure that everything `pub` is public.
 #[test]

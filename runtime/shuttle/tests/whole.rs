@@ -3,18 +3,22 @@
 #[path = "../../tests/common/hooked.rs"]
 mod hooked;
 
+use std::future::Future;
 use std::io::{self, Read, Write};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hooked::{Hook, Hooked};
 use portolan::{Config, Interest, Medium, Transmit};
 use portolan_shuttle::device::{self, Device, MemoryDevice, MemoryPair};
 use portolan_shuttle::model::{check, random, sleep, thread};
-use portolan_shuttle::{Builder, Poller, Runtime, TcpListener, TcpStream, UdpSocket};
+use portolan_shuttle::{Builder, Poller, Runtime, TcpListener, TcpStream, UdpSocket, task};
 
-/// The number of schedules for each of nineteen models: 6,346 in all.
+/// The number of schedules for each of twenty-one models: 7,014 in all.
 const SCHEDULES: usize = 334;
 
 fn config() -> Config {
@@ -90,6 +94,97 @@ fn requests_and_answers_of_two_callers() {
         answer(&mut one);
         other.join().unwrap();
         callers.into_iter().for_each(|caller| caller.join().unwrap());
+    });
+}
+
+/// Wakes a task by waking the thread that runs it.
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Runs a future on this thread.
+fn block_on<R>(future: impl Future<Output = R>) -> R {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Sends this word, or sends back one that comes.
+async fn exchange(stream: &task::TcpStream, word: Option<&'static [u8; 5]>) {
+    if let Some(word) = word {
+        assert_eq!(stream.send_bytes(Bytes::from_static(word)).await.unwrap(), 5);
+    }
+    let mut received = Vec::new();
+    while received.len() < 5 {
+        received.extend(stream.recv_bytes(5 - received.len()).await.unwrap());
+    }
+    match word {
+        Some(word) => assert_eq!(received, word),
+        None => assert_eq!(stream.send_bytes(received.into()).await.unwrap(), 5),
+    }
+}
+
+/// Tasks on three threads: two ask and one answers. The driver threads wake them.
+#[test]
+fn requests_and_answers_of_tasks() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let listener = block_on(task::TcpListener::bind(&server, ([10, 0, 0, 1], 7))).unwrap();
+        let handle = client.handle();
+        let callers = [b"hello", b"world"].map(|word| {
+            let handle = handle.clone();
+            thread::spawn(move || {
+                block_on(async {
+                    let stream = task::TcpStream::connect(&handle, ([10, 0, 0, 1], 7)).await.unwrap();
+                    exchange(&stream, Some(word)).await;
+                    exchange(&stream, Some(word)).await;
+                });
+            })
+        });
+        block_on(async {
+            let (one, _) = listener.accept().await.unwrap();
+            let (two, _) = listener.accept().await.unwrap();
+            for _ in 0..2 {
+                exchange(&one, None).await;
+                exchange(&two, None).await;
+            }
+        });
+        callers.into_iter().for_each(|caller| caller.join().unwrap());
+    });
+}
+
+/// A task and a thread on one host: the thread leads, and wakes the task.
+#[test]
+fn a_task_beside_a_caller() {
+    check(SCHEDULES, || {
+        let (near, far) = wire();
+        let (server, client) = (host(1, near), host(2, far));
+        let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let handle = client.handle().clone();
+        let asks = thread::spawn({
+            let handle = handle.clone();
+            move || {
+                let stream = TcpStream::connect(&handle, ([10, 0, 0, 1], 7)).unwrap();
+                block_on(exchange(&task::TcpStream::from_blocking(stream), Some(b"hello")));
+            }
+        });
+        let calls = thread::spawn(move || {
+            ask(&mut TcpStream::connect(&handle, ([10, 0, 0, 1], 7)).unwrap(), b"world");
+        });
+        let (mut one, mut two) = (listener.accept().unwrap().0, listener.accept().unwrap().0);
+        let other = thread::spawn(move || answer(&mut two));
+        answer(&mut one);
+        [asks, calls, other].into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
 

@@ -8,7 +8,8 @@
 //! | `locks`, `core`, `devices` | the two locks, how calls go through them, and what each guards |
 //! | `device_signal` | what a device without a descriptor wakes |
 //! | `leadership`, `leader` | which thread leads; what the leader does |
-//! | `wait`, `waiters` | how a call waits; which threads and tasks wait for which socket |
+//! | `wait`, `waiters`, `direction` | how a call waits; which threads and tasks wait for which socket |
+//! | `task_wait`, `task_waiters` | how a call of a task waits; the tasks that wait for a socket |
 //! | `poller_wait`, `poller_waiters`, `poller_bell` | the same for threads that wait at pollers |
 //! | `lead_policy` | which thread should lead next, judged by what threads did recently |
 //! | `read_budget`, `spin` | how much is read at once; how long a leader spins |
@@ -20,6 +21,7 @@ pub(crate) mod core;
 pub(crate) mod delivery;
 pub(crate) mod device_signal;
 mod devices;
+pub(crate) mod direction;
 pub(crate) mod driver;
 pub(crate) mod end_reason;
 pub(crate) mod inbox;
@@ -33,5 +35,7 @@ pub(crate) mod poller_waiters;
 mod read_budget;
 mod spin;
 pub(crate) mod stacks;
+pub(crate) mod task_wait;
+pub(crate) mod task_waiters;
 pub(crate) mod wait;
 pub(crate) mod waiters;

@@ -14,10 +14,11 @@ use portolan::{OwnerId, SocketInfo, SocketState, SocketWalk, Stack, Stats, TcpSt
 use crate::engine::end_reason::EndReason;
 use crate::engine::inbox::{Handovers, InboxSet};
 use crate::engine::locks::Engine;
+use crate::engine::task_waiters::FutureId;
 #[cfg(feature = "resolver")]
 use crate::names::{Shared, config::ResolverConfig};
 use crate::policy::WALK_STEPS;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The stacks of a runtime; see the [module](self).
@@ -30,6 +31,8 @@ pub(crate) struct Stacks {
     inbox_sets: Vec<Arc<InboxSet>>,
     /// A counter for sockets that may be on any stack, so that each goes to the next stack.
     turn: AtomicUsize,
+    /// A counter for the identities of futures.
+    futures: AtomicU64,
     /// The owners beside the first one, each with its id on every stack.
     owners: Mutex<Vec<Arc<[OwnerId]>>>,
     /// The resolver's settings and cache.
@@ -50,6 +53,7 @@ impl Stacks {
             steering,
             inbox_sets,
             turn: AtomicUsize::new(0),
+            futures: AtomicU64::new(0),
             owners: Mutex::new(Vec::new()),
             #[cfg(feature = "resolver")]
             names: Arc::new(Mutex::new(Shared::new(ResolverConfig::default()))),
@@ -90,6 +94,11 @@ impl Stacks {
             Some(steering) if port != 0 && !steering.is_spread(port) => steering.of_port(port),
             _ => self.any(),
         }
+    }
+
+    /// The identity of a new future.
+    pub(crate) fn new_future(&self) -> FutureId {
+        FutureId(self.futures.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The owners beside the first one, each with its id on every stack.

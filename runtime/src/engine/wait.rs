@@ -9,11 +9,12 @@ use portolan::{Instant, SocketId};
 
 use crate::clock::Clock;
 use crate::engine::core::EngineCore;
+use crate::engine::direction::Direction;
 use crate::engine::end_reason::EndReason;
 use crate::engine::leader::Leader;
 use crate::engine::leadership::Waiting;
 use crate::engine::locks::{Engine, Waited, to_io_error, wait};
-use crate::engine::waiters::{Direction, Target, Wakes};
+use crate::engine::waiters::{Target, Wakes};
 
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,15 +47,15 @@ fn would_block<R>(result: &portolan::Result<R>) -> bool {
 
 /// The socket of a call, and the direction that it waits for.
 #[derive(Clone, Copy, Debug)]
-struct Wanted {
-    socket: SocketId,
-    direction: Direction,
+pub(crate) struct Wanted {
+    pub(crate) socket: SocketId,
+    pub(crate) direction: Direction,
 }
 
 impl EngineCore {
     /// Ends an attempt. If the call got something, or an error, the next thread that waits for the
     /// same is woken.
-    fn on_attempt<R>(
+    pub(crate) fn on_attempt<R>(
         &mut self,
         Wanted { socket, direction }: Wanted,
         result: &portolan::Result<R>,

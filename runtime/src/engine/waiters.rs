@@ -6,8 +6,8 @@
 //! ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up for each
 //! connection, and none is forgotten although one event may stand for several connections.
 //!
-//! A task waits with a [`Waker`] for each direction ([`WaiterTable::set_waker`]). An event wakes a
-//! task in addition to threads: a task that finds nothing costs one poll, and it may have been
+//! A task waits with a [`Waker`] for each direction ([`WaiterTable::set_waker`]). An event wakes all
+//! tasks, in addition to threads: a task that finds nothing costs one poll, and it may have been
 //! dropped.
 //!
 //! The leader ([`leader`](super::leader)) waits, too, but not on a condition variable. The table
@@ -17,31 +17,16 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use portolan::{Error, Event, OwnerId, PollerId, Readiness, SocketId, Stack};
+use portolan::{Error, Event, OwnerId, PollerId, SocketId, Stack};
 use smallvec::SmallVec;
 
 use crate::engine::bell::Bell;
+use crate::engine::direction::Direction;
 use crate::engine::poller_bell::PollerBell;
 use crate::engine::poller_waiters::PollerWaiters;
+use crate::engine::task_waiters::{FutureId, Task, TaskWaiters};
 use crate::policy::{CHUNK_RECORDS, REMEMBERED_WAITERS};
 use crate::sync::Condvar;
-
-/// The direction that a thread or a task waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Read,
-    Write,
-}
-
-impl Direction {
-    fn is_met_by(self, readiness: Readiness) -> bool {
-        let ended = readiness.hung_up || readiness.error;
-        match self {
-            Direction::Read => readiness.readable || readiness.peer_closed || ended,
-            Direction::Write => readiness.writable || ended,
-        }
-    }
-}
 
 /// What a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +72,7 @@ pub(crate) struct Extras {
     /// The number of threads that are parked to read, and to write.
     readers: u32,
     writers: u32,
-    /// The task that waits to read.
-    read_waker: Option<Waker>,
-    /// The task that waits to write.
-    write_waker: Option<Waker>,
+    tasks: TaskWaiters,
     /// An error that ended a call which had already taken data: the next call returns it.
     pub(crate) deferred_error: Option<Error>,
     /// A bell for readers that wait for sockets of several stacks.
@@ -107,21 +89,12 @@ impl Extras {
         }
     }
 
-    fn waker(&mut self, direction: Direction) -> &mut Option<Waker> {
-        match direction {
-            Direction::Read => &mut self.read_waker,
-            Direction::Write => &mut self.write_waker,
-        }
-    }
-
     fn is_empty(&self) -> bool {
-        let Extras { parking, readers, writers, read_waker, write_waker, deferred_error, bell, shares } =
-            self;
+        let Extras { parking, readers, writers, tasks, deferred_error, bell, shares } = self;
         parking.is_none()
             && *readers == 0
             && *writers == 0
-            && read_waker.is_none()
-            && write_waker.is_none()
+            && tasks.is_empty()
             && deferred_error.is_none()
             && bell.is_none()
             && *shares == 0
@@ -168,10 +141,11 @@ impl Waiters {
         }
     }
 
-    fn take_waker(&mut self, direction: Direction) -> Option<Waker> {
-        let waker = self.extras.as_mut()?.waker(direction).take()?;
+    /// Moves the tasks that wait for this direction to `wakes`.
+    fn wake_tasks(&mut self, direction: Direction, wakes: &mut Wakes) {
+        let Some(extras) = &mut self.extras else { return };
+        wakes.tasks.extend(extras.tasks.take(direction));
         self.drop_extras_if_empty();
-        Some(waker)
     }
 
     /// Notes that one of several descriptors is gone. Returns false if there was only one.
@@ -194,8 +168,8 @@ impl Waiters {
 
     /// Whether a thread is parked or a task waits.
     fn has_waiters(&mut self, direction: Direction) -> bool {
-        let has_waker = self.extras.as_mut().is_some_and(|extras| extras.waker(direction).is_some());
-        has_waker || self.parking(direction).is_some()
+        let has_task = self.extras.as_mut().is_some_and(|extras| extras.tasks.has(direction));
+        has_task || self.parking(direction).is_some()
     }
 }
 
@@ -210,7 +184,7 @@ pub(crate) enum HowMany {
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     parked: SmallVec<[(Arc<Parking>, Direction, HowMany); 4]>,
-    tasks: Vec<Waker>,
+    tasks: SmallVec<[Waker; 2]>,
     /// Bells, and how many of the threads that wait for each are to be woken.
     bells: Vec<(Arc<Bell>, HowMany)>,
     /// The same for the threads that wait at pollers.
@@ -340,7 +314,7 @@ impl WaiterTable {
         {
             wakes.parked.push((parking.clone(), direction, how_many));
         }
-        wakes.tasks.extend(waiters.take_waker(direction));
+        waiters.wake_tasks(direction, wakes);
     }
 
     pub(crate) fn on_event(&mut self, event: Event, wakes: &mut Wakes) {
@@ -439,9 +413,7 @@ impl WaiterTable {
     }
 }
 
-/// The interface for tasks. One task at a time waits for a direction of a socket, as with the
-/// `poll` functions of async crates; the most recent one is woken.
-#[cfg_attr(not(test), expect(dead_code, reason = "for sockets of tasks"))]
+/// The interface for tasks.
 impl WaiterTable {
     /// Wakes this task at the next event. The caller has held `core` since its call returned
     /// `WouldBlock`, so no event comes in between.
@@ -453,27 +425,20 @@ impl WaiterTable {
         &mut self,
         socket: SocketId,
         direction: Direction,
-        waker: &Waker,
+        task: Task<'_>,
     ) -> Option<Waker> {
-        let Some(waiters) = self.of(socket) else { return Some(waker.clone()) };
-        let kept = waiters.extras().waker(direction);
-        if kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
-            return None;
-        }
-        kept.replace(waker.clone())
+        let Some(waiters) = self.of(socket) else { return Some(task.waker.clone()) };
+        waiters.extras().tasks.set(direction, task)
     }
 
-    /// Removes this task, which no longer waits. Returns its waker, to be dropped with `core`
-    /// released; `None` if another task has replaced it, or an event has taken the waker.
-    pub(crate) fn take_waker(
-        &mut self,
-        socket: SocketId,
-        direction: Direction,
-        waker: &Waker,
-    ) -> Option<Waker> {
-        let waiters = self.of(socket)?;
-        let kept = waiters.extras.as_mut()?.waker(direction).as_ref()?;
-        if kept.will_wake(waker) { waiters.take_waker(direction) } else { None }
+    /// Removes a future, which no longer waits. Returns its wakers, to be dropped with `core`
+    /// released.
+    pub(crate) fn remove_future(&mut self, socket: SocketId, future: FutureId) -> SmallVec<[Waker; 2]> {
+        let Some(waiters) = self.of(socket) else { return SmallVec::new() };
+        let Some(extras) = &mut waiters.extras else { return SmallVec::new() };
+        let old = extras.tasks.remove(future);
+        waiters.drop_extras_if_empty();
+        old
     }
 }
 

@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use portolan::{DatagramMeta, Instant, Owner, QueuedError, SendFlags, SendMeta};
 
-use crate::engine::waiters::Direction;
+use crate::engine::direction::Direction;
 use crate::policy::COPY_BELOW;
 use crate::socket::Socket;
 use crate::socket::address_error::any_of;
+use crate::socket::calls::Calls;
 
 impl Socket {
     /// Like [`explained`](Socket::explained), for a datagram that is sent with `meta`.
@@ -20,6 +21,13 @@ impl Socket {
         }
     }
 
+    /// Takes the next error of the error queue. It never waits.
+    pub(crate) fn recv_error(&self) -> io::Result<(QueuedError, Bytes)> {
+        self.call(|stack, _, d| stack.recv_error(d))
+    }
+}
+
+impl Calls<'_> {
     /// Receives one datagram, cut to the length of the buffer, and its sender.
     pub(crate) fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         let (bytes, meta) = self.recv_msg()?;
@@ -36,7 +44,7 @@ impl Socket {
         now: Instant,
         error: portolan::Error,
     ) -> portolan::Result<DatagramMeta> {
-        if error != portolan::Error::WouldBlock || self.is_nonblocking() {
+        if error != portolan::Error::WouldBlock || !self.may_wait() {
             return Err(error);
         }
         owner.end_of_datagrams(now, self.descriptor).map_err(|_| error)
@@ -45,7 +53,7 @@ impl Socket {
     /// Receives one or more datagrams: those that are queued, at most `max`.
     pub(crate) fn recv_batch(&self, batch: &mut Vec<(Bytes, DatagramMeta)>, max: usize) -> io::Result<usize> {
         let d = self.descriptor;
-        self.call_blocking(Direction::Read, |core, now| {
+        self.call_waiting(Direction::Read, |core, now| {
             let mut owner = core.owner_of(d)?;
             owner.recv_batch(now, d, batch, max).or_else(|error| {
                 let meta = self.end_of(&owner, now, error)?;
@@ -56,7 +64,7 @@ impl Socket {
     }
 
     pub(crate) fn recv_msg(&self) -> io::Result<(Bytes, DatagramMeta)> {
-        self.call_blocking(Direction::Read, |core, now| {
+        self.call_waiting(Direction::Read, |core, now| {
             let mut owner = core.owner_of(self.descriptor)?;
             owner
                 .recv_msg(now, self.descriptor)
@@ -65,7 +73,7 @@ impl Socket {
     }
 
     pub(crate) fn send_msg(&self, bytes: Bytes, meta: &SendMeta) -> io::Result<usize> {
-        let sent = self.call_blocking(Direction::Write, |core, now| {
+        let sent = self.call_waiting(Direction::Write, |core, now| {
             core.owner_of(self.descriptor)?.send_msg(now, self.descriptor, bytes.clone(), meta)
         });
         self.explained_to(meta, sent)
@@ -73,7 +81,7 @@ impl Socket {
 
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
         if data.len() < COPY_BELOW {
-            let sent = self.call_blocking(Direction::Write, |core, now| {
+            let sent = self.call_waiting(Direction::Write, |core, now| {
                 core.owner_of(self.descriptor)?.send_to(now, self.descriptor, data, addr)
             });
             return self.explained(any_of(addr), sent);
@@ -86,7 +94,7 @@ impl Socket {
     /// error.
     pub(crate) fn send_batch(&self, batch: &[(Bytes, SendMeta)]) -> io::Result<usize> {
         let mut count = 0;
-        let sent = self.call_blocking(Direction::Write, |core, now| {
+        let sent = self.call_waiting(Direction::Write, |core, now| {
             // The stack reports a pending error once; a call that has sent something must not take
             // it.
             if count > 0 && core.owner_of(self.descriptor)?.readiness(self.descriptor)?.error {
@@ -116,21 +124,16 @@ impl Socket {
         let d = self.descriptor;
         let sent = match flags.contains(SendFlags::DONT_WAIT) {
             true => self.call(|stack, now, d| stack.send_message(now, d, &slices, meta, flags)),
-            false => self.call_blocking(Direction::Write, |core, now| {
+            false => self.call_waiting(Direction::Write, |core, now| {
                 core.owner_of(d)?.send_message(now, d, &slices, meta, flags)
             }),
         };
         self.explained_to(meta, sent)
     }
 
-    /// Takes the next error of the error queue. It never waits.
-    pub(crate) fn recv_error(&self) -> io::Result<(QueuedError, Bytes)> {
-        self.call(|stack, _, d| stack.recv_error(d))
-    }
-
     /// Copies the next datagram with the lock held, because it stays in the queue.
     pub(crate) fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let peeked = self.call_blocking(Direction::Read, |core, now| {
+        let peeked = self.call_waiting(Direction::Read, |core, now| {
             let mut owner = core.owner_of(self.descriptor)?;
             owner.peek_from(self.descriptor, buf).or_else(|error| Ok((0, self.end_of(&owner, now, error)?)))
         });

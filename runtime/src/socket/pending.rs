@@ -6,21 +6,19 @@ use std::time::Duration;
 use portolan::{Descriptor, PendingConnection, PendingEvent};
 
 use crate::engine::core::EngineCore;
+use crate::engine::direction::Direction;
 use crate::engine::locks::to_io_error;
-use crate::engine::waiters::Direction;
+use crate::socket::calls::Calls;
 use crate::socket::{Socket, register};
 
-impl Socket {
+impl Calls<'_> {
     /// Waits for the next pending connection.
-    pub(crate) fn next_pending(&self) -> io::Result<PendingConnection> {
-        self.call_blocking(Direction::Read, |core, _| take_pending(core, self.descriptor))
+    pub(crate) fn next_pending(self) -> io::Result<PendingConnection> {
+        self.call_waiting(Direction::Read, |core, _| take_pending(core, self.descriptor))
     }
+}
 
-    /// Takes the next pending connection without waiting for one.
-    pub(crate) fn try_next_pending(&self) -> io::Result<PendingConnection> {
-        self.engine().call(|core, _, _| take_pending(core, self.descriptor))?.map_err(to_io_error)
-    }
-
+impl Socket {
     /// Accepts a pending connection of this interceptor, and waits until it is established, at most
     /// `timeout`. If that fails, the connection is reset.
     pub(crate) fn accept_pending(

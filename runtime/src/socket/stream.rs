@@ -8,15 +8,36 @@ use portolan::{Descriptor, Instant, Received, RecvFlags, SendFlags, SocketId};
 use smallvec::SmallVec;
 
 use crate::engine::core::EngineCore;
+use crate::engine::direction::Direction;
 use crate::engine::locks::to_io_error;
-use crate::engine::waiters::{Direction, Waiters};
-use crate::policy::{COPY_BELOW, READ_SLICES, WRITE_CHUNK};
+use crate::engine::waiters::Waiters;
+use crate::policy::{CHECK_ROOM_FROM, COPY_BELOW, READ_SLICES, WRITE_CHUNK};
 use crate::socket::Socket;
+use crate::socket::calls::Calls;
 
 /// Slices taken from a receive queue, to be copied with the lock released.
-type Slices = SmallVec<[Bytes; 4]>;
+pub(crate) type Slices = SmallVec<[Bytes; 4]>;
 
 impl Socket {
+    /// Copies the first `len` bytes of the slices together into pooled memory.
+    pub(super) fn copy_of(&self, slices: &[IoSlice<'_>], len: usize) -> Bytes {
+        let pool = || self.engine().send_pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if len > WRITE_CHUNK {
+            // The data is a datagram that is too long; the stack refuses it.
+            return slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat().into();
+        }
+        let mut piece = pool().fitting(len).take();
+        let mut filled = 0;
+        for slice in slices {
+            let count = slice.len().min(len - filled);
+            piece[filled..filled + count].copy_from_slice(&slice[..count]);
+            filled += count;
+        }
+        pool().fitting(len).share(piece, len)
+    }
+}
+
+impl Calls<'_> {
     /// Reads from a stream: takes slices with the lock held, and copies them with the lock
     /// released.
     pub(crate) fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
@@ -49,7 +70,7 @@ impl Socket {
         Ok(slices.iter().map(Bytes::len).sum())
     }
 
-    fn read_at_most(&self, len: usize) -> io::Result<Slices> {
+    pub(crate) fn read_at_most(&self, len: usize) -> io::Result<Slices> {
         let (d, id) = (self.descriptor, self.id);
         self.receive(len, |core, now| take_slices(core, now, (d, id), len))
     }
@@ -75,7 +96,7 @@ impl Socket {
     fn read_all(&self, len: usize) -> io::Result<Slices> {
         let (d, id) = (self.descriptor, self.id);
         let (mut slices, mut filled) = (Slices::new(), 0);
-        let waited = self.call_blocking(Direction::Read, |core, now| {
+        let waited = self.call_waiting(Direction::Read, |core, now| {
             while filled < len {
                 match take_slices(core, now, (d, id), len - filled) {
                     Ok(more) if more.is_empty() => return Ok(()),
@@ -118,7 +139,7 @@ impl Socket {
         if flags.bits() & never_waits.bits() != 0 {
             return self.call(|stack, now, d| stack.recv_message(now, d, bufs, flags));
         }
-        self.call_blocking(Direction::Read, |core, now| {
+        self.call_waiting(Direction::Read, |core, now| {
             take_deferred_error(core, self.id)?;
             let mut owner = core.owner_of(self.descriptor)?;
             if wanted > 0 && owner.unread_bytes(self.descriptor)? < wanted {
@@ -154,14 +175,14 @@ impl Socket {
         len: usize,
         mut take: impl FnMut(&mut EngineCore, Instant) -> portolan::Result<R>,
     ) -> io::Result<R> {
-        let waited = self.call_blocking(Direction::Read, |core, now| {
+        let waited = self.call_waiting(Direction::Read, |core, now| {
             if core.owner_of(self.descriptor)?.is_below_low_water(self.descriptor, len)? {
                 return Err(portolan::Error::WouldBlock);
             }
             take(core, now)
         });
         match waited {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.is_of_task() => {
                 self.engine().call(|core, now, _| take(core, now))?.map_err(to_io_error)
             }
             taken => taken,
@@ -172,28 +193,11 @@ impl Socket {
     /// is taken.
     pub(crate) fn write(&self, data: &[u8]) -> io::Result<usize> {
         if data.len() < COPY_BELOW {
-            return self.call_blocking(Direction::Write, |core, now| {
+            return self.call_waiting(Direction::Write, |core, now| {
                 core.owner_of(self.descriptor)?.send(now, self.descriptor, data)
             });
         }
         self.write_bytes(self.copy_of(&[IoSlice::new(data)], data.len()))
-    }
-
-    /// Copies the first `len` bytes of the slices together into pooled memory.
-    pub(super) fn copy_of(&self, slices: &[IoSlice<'_>], len: usize) -> Bytes {
-        let pool = || self.engine().send_pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if len > WRITE_CHUNK {
-            // The data is a datagram that is too long; the stack refuses it.
-            return slices.iter().map(|slice| &slice[..]).collect::<Vec<_>>().concat().into();
-        }
-        let mut piece = pool().fitting(len).take();
-        let mut filled = 0;
-        for slice in slices {
-            let count = slice.len().min(len - filled);
-            piece[filled..filled + count].copy_from_slice(&slice[..count]);
-            filled += count;
-        }
-        pool().fitting(len).share(piece, len)
     }
 
     /// Sends all bytes, however small the send buffer is, unless the socket is nonblocking, its
@@ -201,11 +205,15 @@ impl Socket {
     /// it did not fit at first.
     pub(crate) fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
         let len = bytes.len();
-        let sent = self.call_blocking(Direction::Write, |core, now| {
+        let sent = self.call_waiting(Direction::Write, |core, now| {
             take_deferred_error(core, self.id)?;
             loop {
                 match core.owner_of(self.descriptor)?.send_bytes(now, self.descriptor, bytes.clone()) {
                     Ok(count) => bytes.advance(count),
+                    // A task that has sent something does not wait.
+                    Err(portolan::Error::WouldBlock) if self.is_of_task() && bytes.len() < len => {
+                        return Ok(());
+                    }
                     Err(error @ portolan::Error::WouldBlock) => return Err(error),
                     Err(error) if bytes.len() == len => return Err(error),
                     Err(error) => {
@@ -233,13 +241,20 @@ impl Socket {
         if flags.contains(SendFlags::DONT_WAIT) {
             return self.call(|stack, now, d| stack.send_with(now, d, data, flags));
         }
-        self.call_blocking(Direction::Write, |core, now| core.owner_of(d)?.send_with(now, d, data, flags))
+        self.call_waiting(Direction::Write, |core, now| core.owner_of(d)?.send_with(now, d, data, flags))
+    }
+
+    /// Waits, if a task makes the call, until there is room for a part of this many bytes. Data that
+    /// does not fit would be copied again by the next attempt.
+    fn wait_for_room(&self, len: usize) -> io::Result<()> {
+        if self.is_of_task() && len >= CHECK_ROOM_FROM {
+            self.ready(&[Direction::Write], None)?;
+        }
+        Ok(())
     }
 
     pub(crate) fn write_stream(&self, data: &[u8]) -> io::Result<usize> {
-        if data.is_empty() {
-            return Ok(0);
-        }
+        self.wait_for_room(data.len())?;
         self.write(&data[..data.len().min(WRITE_CHUNK)])
     }
 
@@ -248,14 +263,15 @@ impl Socket {
     pub(crate) fn write_slices(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let len = slices.iter().map(|slice| slice.len()).sum::<usize>().min(WRITE_CHUNK);
         if len == 0 {
-            return Ok(0);
+            return self.write(&[]);
         }
+        self.wait_for_room(len)?;
         self.write_bytes(self.copy_of(slices, len))
     }
 
     /// Copies the next data with the lock held, because it stays in the queue.
     pub(crate) fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.call_blocking(Direction::Read, |core, _| {
+        self.call_waiting(Direction::Read, |core, _| {
             core.owner_of(self.descriptor)?.peek(self.descriptor, buf)
         })
     }

@@ -4,10 +4,11 @@ use std::io;
 
 use portolan::{Credentials, Descriptor, Domain, SocketKind, UnixAddr, UnixMessage, UnixSend};
 
+use crate::engine::direction::Direction;
 use crate::engine::locks::to_io_error;
-use crate::engine::waiters::Direction;
 use crate::handle::Handle;
 use crate::plan::refused;
+use crate::socket::calls::Calls;
 use crate::socket::{Socket, register};
 use crate::sync::atomic::Ordering;
 
@@ -59,9 +60,21 @@ impl Socket {
         })
     }
 
+    pub(crate) fn local_unix(&self) -> io::Result<UnixAddr> {
+        let name = self.call(|stack, _, d| stack.local_name(d))?;
+        Ok(name.unix().cloned().unwrap_or(UnixAddr::UNNAMED))
+    }
+
+    pub(crate) fn peer_unix(&self) -> io::Result<UnixAddr> {
+        let name = self.call(|stack, _, d| stack.peer_name(d))?;
+        Ok(name.unix().cloned().unwrap_or(UnixAddr::UNNAMED))
+    }
+}
+
+impl Calls<'_> {
     /// Connects. Waits while the backlog of the listener is full.
     pub(crate) fn connect_unix(&self, name: &UnixAddr) -> io::Result<()> {
-        self.call_blocking(Direction::Write, |core, now| {
+        self.call_waiting(Direction::Write, |core, now| {
             core.owner_of(self.descriptor)?.connect(now, self.descriptor, name.clone())
         })
     }
@@ -75,13 +88,11 @@ impl Socket {
     /// reading was shut down and no message is queued, as on Linux.
     pub(crate) fn recv_unix(&self, buf: &mut [u8]) -> io::Result<(usize, UnixAddr)> {
         let d = self.descriptor;
-        self.call_blocking(Direction::Read, |core, now| {
+        self.call_waiting(Direction::Read, |core, now| {
             let mut owner = core.owner_of(d)?;
             match owner.recv_unix(now, d, buf, 0) {
                 Ok(UnixMessage { len, from, .. }) => Ok((len, from)),
-                Err(portolan::Error::WouldBlock)
-                    if !self.is_nonblocking() && owner.readiness(d)?.peer_closed =>
-                {
+                Err(portolan::Error::WouldBlock) if self.may_wait() && owner.readiness(d)?.peer_closed => {
                     Ok((0, UnixAddr::UNNAMED))
                 }
                 Err(error) => Err(error),
@@ -109,7 +120,7 @@ impl Socket {
         let rights: Vec<Descriptor> = sockets.iter().map(|socket| socket.descriptor).collect();
         let mut message = UnixSend::default().rights(&rights);
         message.to = to.cloned();
-        let sent = self.call_blocking(Direction::Write, |core, now| {
+        let sent = self.call_waiting(Direction::Write, |core, now| {
             core.owner_of(self.descriptor)?.send_unix(now, self.descriptor, data, &message)
         })?;
         sockets.iter().for_each(|socket| socket.is_shared.store(true, Ordering::Relaxed));
@@ -119,13 +130,11 @@ impl Socket {
     /// Receives data, and at most `max` sockets.
     pub(crate) fn recv_with_rights(&self, buf: &mut [u8], max: usize) -> io::Result<ReceivedRights> {
         let d = self.descriptor;
-        let received = self.call_blocking(Direction::Read, |core, now| {
+        let received = self.call_waiting(Direction::Read, |core, now| {
             let mut owner = core.owner_of(d)?;
             let message = match owner.recv_unix(now, d, buf, max) {
                 // As `recv_unix`.
-                Err(portolan::Error::WouldBlock)
-                    if !self.is_nonblocking() && owner.readiness(d)?.peer_closed =>
-                {
+                Err(portolan::Error::WouldBlock) if self.may_wait() && owner.readiness(d)?.peer_closed => {
                     return Ok(None);
                 }
                 received => received?,
@@ -154,19 +163,9 @@ impl Socket {
     }
 
     pub(crate) fn send_to_unix(&self, data: &[u8], name: &UnixAddr) -> io::Result<usize> {
-        self.call_blocking(Direction::Write, |core, now| {
+        self.call_waiting(Direction::Write, |core, now| {
             core.owner_of(self.descriptor)?.send_to(now, self.descriptor, data, name.clone())
         })
-    }
-
-    pub(crate) fn local_unix(&self) -> io::Result<UnixAddr> {
-        let name = self.call(|stack, _, d| stack.local_name(d))?;
-        Ok(name.unix().cloned().unwrap_or(UnixAddr::UNNAMED))
-    }
-
-    pub(crate) fn peer_unix(&self) -> io::Result<UnixAddr> {
-        let name = self.call(|stack, _, d| stack.peer_name(d))?;
-        Ok(name.unix().cloned().unwrap_or(UnixAddr::UNNAMED))
     }
 }
 

@@ -9,8 +9,9 @@ use portolan::{Config, Descriptor, Domain, InterfaceConfig, SocketId, SocketKind
 
 use super::*;
 use crate::device::{MemoryDevice, memory_pair};
+use crate::engine::direction::Direction;
+use crate::engine::task_waiters::{Task, TaskSlot};
 use crate::engine::wait::WaitLimit;
-use crate::engine::waiters::Direction;
 
 /// A host 10.0.0.`last` with a datagram socket on port 7, driven as a runtime drives it.
 struct Host {
@@ -115,6 +116,7 @@ fn a_task_is_woken_for_each_datagram_that_it_waits_for() {
     const DATAGRAMS: usize = 200;
     let [server, peer] = Host::pair();
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let task = Task { waker: &waker, slot: TaskSlot::Polls };
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for datagram in 0..DATAGRAMS {
@@ -131,7 +133,7 @@ fn a_task_is_woken_for_each_datagram_that_it_waits_for() {
                     Ok(_) => (true, None),
                     Err(error) => {
                         assert_eq!(error, portolan::Error::WouldBlock);
-                        (false, core.waiters.set_waker(server.id, Direction::Read, &waker))
+                        (false, core.waiters.set_waker(server.id, Direction::Read, task))
                     }
                 })
                 .unwrap();

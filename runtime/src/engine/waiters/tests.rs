@@ -4,25 +4,36 @@ use std::task::Wake;
 use portolan::{Config, Domain, Instant, SocketKind};
 
 use super::*;
+use crate::engine::task_waiters::TaskSlot;
 
 #[test]
 fn a_socket_that_nobody_waits_for_takes_24_bytes() {
     assert_eq!(size_of::<Option<Waiters>>(), 24);
 }
 
-/// A task that counts how often it is woken.
+/// Counts how often a task is woken.
 #[derive(Default)]
-struct Task(AtomicUsize);
+struct Count(AtomicUsize);
 
-impl Wake for Task {
+impl Wake for Count {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn task() -> (Arc<Task>, Waker) {
-    let task = Arc::new(Task::default());
+fn task() -> (Arc<Count>, Waker) {
+    let task = Arc::new(Count::default());
     (task.clone(), Waker::from(task))
+}
+
+/// The task with this waker, in a `poll` function.
+fn polls(waker: &Waker) -> Task<'_> {
+    Task { waker, slot: TaskSlot::Polls }
+}
+
+/// The task with this waker, in a future.
+fn future(id: u64, waker: &Waker) -> Task<'_> {
+    Task { waker, slot: TaskSlot::Future(FutureId(id)) }
 }
 
 /// A table with the sockets of a stack.
@@ -64,9 +75,9 @@ fn a_task_is_woken_once_by_an_event_in_its_direction_and_after_the_lock() {
     let (reader, read_waker) = task();
     let (writer, write_waker) = task();
     let d = bench.socket;
-    assert!(bench.table.set_waker(d, Direction::Read, &read_waker).is_none());
-    assert!(bench.table.set_waker(d, Direction::Write, &write_waker).is_none());
-    assert!(bench.table.set_waker(bench.other, Direction::Read, &write_waker).is_none());
+    assert!(bench.table.set_waker(d, Direction::Read, polls(&read_waker)).is_none());
+    assert!(bench.table.set_waker(d, Direction::Write, polls(&write_waker)).is_none());
+    assert!(bench.table.set_waker(bench.other, Direction::Read, polls(&write_waker)).is_none());
     let mut wakes = bench.wake(Direction::Read, HowMany::One);
     assert_eq!(reader.0.load(Ordering::Relaxed), 0, "the lock is still held");
     wakes.notify_waiters();
@@ -86,7 +97,7 @@ fn a_task_is_woken_beside_threads_and_beside_the_leader() {
     bench.table.park(d, Direction::Read).unwrap();
     for (round, leading) in [None, Some(Target::Socket(d, Direction::Read))].into_iter().enumerate() {
         bench.table.leading = leading;
-        bench.table.set_waker(d, Direction::Read, &waker);
+        bench.table.set_waker(d, Direction::Read, polls(&waker));
         let mut wakes = bench.wake(Direction::Read, HowMany::One);
         assert_eq!(wakes.has_parked(), leading.is_none(), "the leader comes before a parked thread");
         assert_eq!(wakes.leader_is_met, leading.is_some());
@@ -94,29 +105,44 @@ fn a_task_is_woken_beside_threads_and_beside_the_leader() {
         assert_eq!(reader.0.load(Ordering::Relaxed), round + 1);
     }
     // The thread goes away; the task stays registered.
-    bench.table.set_waker(d, Direction::Read, &waker);
+    bench.table.set_waker(d, Direction::Read, polls(&waker));
     bench.table.of(d).unwrap().unpark(Direction::Read);
     assert!(bench.table.of(d).unwrap().has_waiters(Direction::Read));
 }
 
 #[test]
-fn the_task_that_asked_last_is_woken_and_one_that_left_is_not() {
+fn of_tasks_that_poll_the_last_is_woken() {
     let mut bench = Bench::new();
     let (first, first_waker) = task();
     let (second, second_waker) = task();
     let d = bench.socket;
-    assert!(bench.table.set_waker(d, Direction::Read, &first_waker).is_none());
-    assert!(bench.table.set_waker(d, Direction::Read, &first_waker).is_none(), "nothing to replace");
-    let old = bench.table.set_waker(d, Direction::Read, &second_waker).unwrap();
+    assert!(bench.table.set_waker(d, Direction::Read, polls(&first_waker)).is_none());
+    assert!(bench.table.set_waker(d, Direction::Read, polls(&first_waker)).is_none(), "nothing to replace");
+    let old = bench.table.set_waker(d, Direction::Read, polls(&second_waker)).unwrap();
     assert!(old.will_wake(&first_waker));
-    assert!(bench.table.take_waker(d, Direction::Read, &first_waker).is_none(), "it is not there");
     bench.wake(Direction::Read, HowMany::One).notify_waiters();
     assert_eq!((first.0.load(Ordering::Relaxed), second.0.load(Ordering::Relaxed)), (0, 1));
-    bench.table.set_waker(d, Direction::Read, &second_waker);
-    assert!(bench.table.take_waker(d, Direction::Read, &second_waker).is_some());
+}
+
+#[test]
+fn all_futures_are_woken_except_those_that_were_dropped() {
+    let mut bench = Bench::new();
+    let tasks = [task(), task(), task()];
+    let d = bench.socket;
+    let woken = || tasks.each_ref().map(|(task, _)| task.0.load(Ordering::Relaxed));
+    for (id, (_, waker)) in tasks.iter().enumerate() {
+        bench.table.set_waker(d, Direction::Read, future(id as u64, waker));
+        bench.table.set_waker(d, Direction::Write, future(id as u64, waker));
+    }
+    let old = bench.table.set_waker(d, Direction::Read, future(0, &tasks[1].1)).unwrap();
+    assert!(old.will_wake(&tasks[0].1), "a future that another task polls");
+    assert_eq!(bench.table.remove_future(d, FutureId(1)).len(), 2);
+    assert_eq!(bench.table.remove_future(d, FutureId(1)).len(), 0);
+    bench.wake(Direction::Read, HowMany::One).notify_waiters();
+    assert_eq!(woken(), [0, 1, 1]);
+    bench.wake(Direction::Write, HowMany::One).notify_waiters();
+    assert_eq!(woken(), [1, 1, 2]);
     assert!(!bench.has_extras());
-    bench.wake(Direction::Read, HowMany::All).notify_waiters();
-    assert_eq!(second.0.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -126,14 +152,14 @@ fn a_close_and_the_end_wake_tasks() {
         let (reader, read_waker) = task();
         let (writer, write_waker) = task();
         let d = bench.socket;
-        bench.table.set_waker(d, Direction::Read, &read_waker);
-        bench.table.set_waker(d, Direction::Write, &write_waker);
+        bench.table.set_waker(d, Direction::Read, polls(&read_waker));
+        bench.table.set_waker(d, Direction::Write, polls(&write_waker));
         let mut wakes = Wakes::default();
         if ends {
             bench.table.wake_everybody(&mut wakes);
         } else {
             bench.table.remove(d, &mut wakes);
-            let refused = bench.table.set_waker(d, Direction::Read, &read_waker).unwrap();
+            let refused = bench.table.set_waker(d, Direction::Read, polls(&read_waker)).unwrap();
             assert!(refused.will_wake(&read_waker), "nothing keeps a waker of a closed socket");
         }
         wakes.notify_waiters();
@@ -152,7 +178,7 @@ fn a_call_that_leaves_something_wakes_a_task_for_it() {
     let (task, waker) = task();
     // A datagram socket can be written to, and has nothing to read.
     for (direction, expected) in [(Direction::Read, 0), (Direction::Write, 1)] {
-        table.set_waker(socket, direction, &waker);
+        table.set_waker(socket, direction, polls(&waker));
         let mut wakes = Wakes::default();
         table.pass_on(socket, direction, &stack, &mut wakes);
         wakes.notify_waiters();

@@ -1,0 +1,118 @@
+//! The traits of tokio, and the functions that take its `ReadBuf`.
+
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::socket::Socket;
+use crate::socket::stream::Slices;
+use crate::task::halves::Stream;
+use crate::task::wait::poll_call;
+use crate::task::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, WriteHalf};
+
+/// Polls for data, which it appends to the buffer.
+fn poll_read(socket: &Socket, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    let wanted = buf.remaining();
+    if wanted == 0 {
+        return Poll::Ready(Ok(()));
+    }
+    poll_call(cx, socket, |calls| calls.read_at_most(wanted))
+        .map_ok(|slices: Slices| slices.iter().for_each(|slice| buf.put_slice(slice)))
+}
+
+fn poll_write(socket: &Socket, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+    poll_call(cx, socket, |calls| calls.write_stream(data))
+}
+
+fn poll_write_vectored(
+    socket: &Socket,
+    cx: &mut Context<'_>,
+    data: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    poll_call(cx, socket, |calls| calls.write_slices(data))
+}
+
+/// Ends the half that writes. For one that has ended that is no error, as in tokio.
+fn end_writing(socket: &Socket) -> io::Result<()> {
+    match socket.shutdown(Shutdown::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+        result => result,
+    }
+}
+
+fn poll_peek(socket: &Socket, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+    poll_call(cx, socket, |calls| calls.peek(buf.initialize_unfilled())).map_ok(|len| {
+        buf.advance(len);
+        len
+    })
+}
+
+/// `AsyncRead`, for a type with a method `socket`.
+macro_rules! async_read {
+    ($type:ident $(<$($life:lifetime,)? $param:ident>)?) => {
+        impl $(<$($life,)? $param: Stream>)? AsyncRead for $type $(<$($life,)? $param>)? {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                poll_read(self.socket(), cx, buf)
+            }
+        }
+
+        impl $(<$($life,)? $param: Stream>)? $type $(<$($life,)? $param>)? {
+            /// Polls for data, which it copies to the buffer and leaves in the receive queue. The
+            /// last task that polled is woken.
+            pub fn poll_peek(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
+                poll_peek(self.socket(), cx, buf)
+            }
+        }
+    };
+}
+
+/// `AsyncWrite`, for a type with a method `socket`.
+macro_rules! async_write {
+    ($type:ident $(<$($life:lifetime,)? $param:ident>)?) => {
+        impl $(<$($life,)? $param: Stream>)? AsyncWrite for $type $(<$($life,)? $param>)? {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                data: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                poll_write(self.socket(), cx, data)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                data: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                poll_write_vectored(self.socket(), cx, data)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            /// Does nothing, because written data is not buffered here.
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            /// Ends the half of the connection that writes, at once.
+            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(end_writing(self.socket()))
+            }
+        }
+    };
+}
+
+async_read!(TcpStream);
+async_read!(ReadHalf<'a, S>);
+async_read!(OwnedReadHalf<S>);
+async_write!(TcpStream);
+async_write!(WriteHalf<'a, S>);
+async_write!(OwnedWriteHalf<S>);
