@@ -78,7 +78,7 @@ impl TcpSockets {
                 return;
             }
             if datagram.is_intercepted {
-                self.note_intercepted(header, header_len, &datagram);
+                self.note_intercepted(tuple, (header, header_len), &datagram);
             }
             self.deliver_segment(env, tuple, header, datagram.into_transport(header_len..usize::MAX));
         }
@@ -96,7 +96,7 @@ impl TcpSockets {
                 return !self.joining.is_empty();
             }
             if datagram.is_intercepted {
-                self.note_intercepted(header, header_len, &datagram);
+                self.note_intercepted(tuple, (header, header_len), &datagram);
             }
             let payload = datagram.into_transport(header_len..usize::MAX);
             if let Some(payload) = self.joining.extend(&tuple, header, payload) {
@@ -263,9 +263,9 @@ impl TcpSockets {
         header: &Header,
         payload: Bytes,
     ) {
-        let is_intercepted = self.intercepts.has_present_syn();
         let Some(entry) = self.time_waits.get_mut(id) else { return };
         let (tuple, reuse) = (entry.tuple(), entry.reuse());
+        let is_intercepted = self.intercepts.has_syn(&tuple, header);
         let fields = IpFields { tos: entry.tos, ..IpFields::default() };
         let offset = self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr);
         let listener = self.listeners.find_for(&tuple, |selector, hash| {

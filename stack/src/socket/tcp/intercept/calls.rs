@@ -174,6 +174,7 @@ impl TcpSockets {
             env.common.timers.disarm(&mut interceptor.armed, TimerTarget::Socket(id));
             socket.protocol = Protocol::Tcp(TcpSocket::Idle);
             self.intercepts.interceptor = None;
+            self.intercepts.present_syn = None;
         }
         env.common.settle(id, Wakeup::NONE);
     }

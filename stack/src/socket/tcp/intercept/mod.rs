@@ -15,10 +15,12 @@ use alloc::collections::VecDeque;
 
 use self::pending::SynHeaders;
 pub(super) use self::table::PendingTable;
+use crate::demux::FourTuple;
 use crate::id::{PendingId, SocketId};
 use crate::interface_id::InterfaceId;
 use crate::rate_limit::PeerLimit;
 use crate::socket::interception::Cancellation;
+use crate::tcp::Header;
 use crate::time::Instant;
 use crate::timers::Armed;
 
@@ -28,8 +30,8 @@ pub(super) struct Intercepts {
     /// The socket whose program decides; while there is none, SYNs are refused.
     interceptor: Option<SocketId>,
     pub(super) table: PendingTable,
-    /// The intercepted SYN that is being handled, and the interface that it came in through.
-    present_syn: Option<(SynHeaders, InterfaceId)>,
+    /// The intercepted SYN that is being handled.
+    present_syn: Option<PresentSyn>,
     /// The rate limits of the resets that programs choose, for each source.
     reset_shares: PeerLimit,
 }
@@ -48,10 +50,30 @@ pub(crate) struct Interceptor {
     armed: Armed,
 }
 
+/// An intercepted SYN, and the interface that it came in through.
+#[derive(Debug)]
+struct PresentSyn {
+    tuple: FourTuple,
+    syn: SynHeaders,
+    iface: InterfaceId,
+}
+
+impl PresentSyn {
+    /// Whether this segment is the SYN. Segments that were joined may be handled in between.
+    fn is_of(&self, tuple: &FourTuple, header: &Header) -> bool {
+        self.tuple == *tuple && header.flags.is_first_syn() && header.seq == self.syn.irs()
+    }
+}
+
 impl Intercepts {
-    /// Whether the segment that is being handled is an intercepted SYN.
-    pub(super) fn has_present_syn(&self) -> bool {
-        self.present_syn.is_some()
+    /// Whether this segment, which is being handled, is an intercepted SYN.
+    pub(super) fn has_syn(&self, tuple: &FourTuple, header: &Header) -> bool {
+        self.present_syn.as_ref().is_some_and(|present| present.is_of(tuple, header))
+    }
+
+    /// The headers of this segment, which is being handled, if it is an intercepted SYN.
+    fn take_syn(&mut self, tuple: &FourTuple, header: &Header) -> Option<PresentSyn> {
+        self.present_syn.take_if(|present| present.is_of(tuple, header))
     }
 }
 

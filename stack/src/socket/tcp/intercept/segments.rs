@@ -2,9 +2,9 @@
 
 use super::super::TcpSockets;
 use super::super::connections::Target;
-use super::Interceptor;
 use super::pending::{PendingSyn, SynHeaders};
 use super::table::PendingRoom;
+use super::{Interceptor, PresentSyn};
 use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
 use crate::event::Wakeup;
@@ -28,13 +28,16 @@ impl TcpSockets {
     #[cold]
     pub(in crate::socket::tcp) fn note_intercepted(
         &mut self,
-        header: &Header,
-        header_len: usize,
+        tuple: FourTuple,
+        (header, header_len): (&Header, usize),
         datagram: &Datagram,
     ) {
         let is_wanted = self.intercepts.interceptor.is_some() && header.flags.is_first_syn();
-        self.intercepts.present_syn =
-            is_wanted.then(|| (SynHeaders::new(datagram, header_len), datagram.iface));
+        self.intercepts.present_syn = is_wanted.then(|| PresentSyn {
+            tuple,
+            syn: SynHeaders::new(datagram, header_len),
+            iface: datagram.iface,
+        });
     }
 
     /// Makes an intercepted SYN a pending connection. Returns false if this is not such a SYN.
@@ -46,7 +49,9 @@ impl TcpSockets {
         header: &Header,
         isn_after: Option<SeqNumber>,
     ) -> bool {
-        let Some((syn, iface)) = self.intercepts.present_syn.take() else { return false };
+        let Some(PresentSyn { syn, iface, .. }) = self.intercepts.take_syn(&tuple, header) else {
+            return false;
+        };
         // As for listeners: no regular host sends a SYN with a FIN.
         if header.flags.contains(Flags::FIN) {
             env.ctx.count_drop(DropReason::UnexpectedSegment);
@@ -97,9 +102,10 @@ impl TcpSockets {
         id: PendingId,
         header: &Header,
     ) {
-        let syn = self.intercepts.present_syn.take();
+        let Some(tuple) = self.intercepts.table.get(id).map(|pending| pending.tuple) else { return };
+        let syn = self.intercepts.take_syn(&tuple, header);
         let Some(pending) = self.intercepts.table.get_mut(id) else { return };
-        let (irs, tuple) = (pending.syn.irs(), pending.tuple);
+        let irs = pending.syn.irs();
         match syn {
             _ if header.flags.contains(Flags::RST) => {
                 // RFC 5961 §3.2: an attacker must not be able to guess it. The SYN is not
@@ -111,7 +117,7 @@ impl TcpSockets {
                     env.ctx.count_drop(DropReason::OutOfWindow);
                 }
             }
-            Some((syn, iface)) if header.seq == irs => {
+            Some(PresentSyn { syn, iface, .. }) if header.seq == irs => {
                 // Its options and its ECN marks replace those of the SYN before, which nobody has
                 // answered.
                 let before = pending.charge();

@@ -822,3 +822,45 @@ fn messages_about_groups_to_other_hosts_are_not_ours() {
     bench.stack.handle_frame(bench.now, bench.iface, Frame::new(query));
     assert_eq!(bench.drops(DropReason::UnneededGroupMessage), 1);
 }
+
+/// Segments that were joined before a SYN of the same batch are handled after it was read.
+#[test]
+fn a_batch_is_judged_segment_by_segment() {
+    let mut bench = Bench::new(Config::default());
+    bench.syn();
+    let pending = bench.pending();
+    let d = bench.accept(pending.id);
+    let ack = bench.establish();
+    let mut text = bench.segment.clone();
+    text.payload = vec![7; 100];
+    let stray = TcpSegment { src_port: 7, flags: ACK, ack, payload: vec![7; 100], ..text.clone() };
+    let later = TcpSegment { seq: stray.seq + 100, ..stray.clone() };
+    let syn = TcpSegment { src_port: 9, flags: SYN, seq: 1, ..TcpSegment::new(9, 443) };
+    let frames: Vec<_> = [&text, &stray, &later, &syn]
+        .into_iter()
+        .map(|segment| (bench.iface, Frame::new(bench.builder.tcp(segment))))
+        .collect();
+    bench.stack.handle_frames(bench.now, frames);
+    assert_eq!(bench.pending().source.port(), 9);
+    assert_eq!(bench.poll(), None);
+    assert_eq!(bench.stack.recv(bench.now, d, &mut [0; 999]), Ok(100));
+}
+
+/// A SYN that a connection has taken, and one to the stack itself.
+#[test]
+fn a_syn_is_intercepted_once_and_no_other_segment_in_its_place() {
+    let mut bench = Bench::new(Config::default());
+    bench.syn();
+    let pending = bench.pending();
+    bench.accept(pending.id);
+    bench.sent();
+    // The connection answers it.
+    bench.syn();
+    let own = PacketBuilder::new(bench.builder.src, [10, 0, 0, 1].into());
+    for flags in [SYN, ACK] {
+        let packet = own.tcp(&TcpSegment { flags, ..TcpSegment::new(7, 443) });
+        bench.stack.handle_frame(bench.now, bench.iface, Frame::new(packet));
+    }
+    assert_eq!(bench.poll(), None);
+    assert_eq!(bench.drops(DropReason::NoTcpSocket), 2);
+}
