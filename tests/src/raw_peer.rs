@@ -6,7 +6,8 @@ use std::time::Duration;
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use portolan::testing::{PacketBuilder, TcpSegment, arp_reply, ethernet, neighbor_advertisement};
 use portolan::{
-    AddressState, Cidr, Config, Domain, Frame, Instant, InterfaceConfig, InterfaceId, MacAddr, Medium, Stack,
+    AddressState, Cidr, Config, Domain, Frame, Instant, Interception, InterfaceConfig, InterfaceId, MacAddr,
+    Medium, Stack,
 };
 
 use crate::host;
@@ -78,7 +79,7 @@ impl RawPeer {
         let now = Instant::from_secs(1);
         let memory_limit_bytes = config.memory_limit_bytes;
         let mut stack = Stack::new(config, [seed; 32], now);
-        let (medium, iface) = add_interface(&mut stack, now, ethernet);
+        let (medium, iface) = add_interface(&mut stack, now, ethernet, Interception::none());
         let mut peer = RawPeer { stack, iface, now, medium, memory_limit_bytes, sent: Vec::new() };
         peer.settle();
         peer.pass(Duration::from_secs(10));
@@ -198,10 +199,17 @@ impl RawPeer {
     }
 }
 
-/// Gives a stack an interface with the addresses of [`RawPeer`].
-pub(crate) fn add_interface(stack: &mut Stack, now: Instant, ethernet: bool) -> (Medium, InterfaceId) {
+/// Gives a stack an interface with the addresses of [`RawPeer`], which takes these packets for other
+/// hosts.
+pub(crate) fn add_interface(
+    stack: &mut Stack,
+    now: Instant,
+    ethernet: bool,
+    interception: Interception,
+) -> (Medium, InterfaceId) {
     let medium = if ethernet { Medium::Ethernet(RawPeer::STACK_MAC) } else { Medium::Ip };
     let interface = InterfaceConfig::new(medium)
+        .intercept(interception)
         .address(Cidr { addr: RawPeer::STACK_V4.into(), prefix_len: 24 })
         .address(Cidr { addr: RawPeer::STACK_V6.into(), prefix_len: 64 });
     (medium, stack.add_interface(now, interface).expect("two addresses on one interface"))

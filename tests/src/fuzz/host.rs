@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portolan::testing::{PacketBuilder, TcpSegment, describe};
-use portolan::{Config, Domain, DropReason, Frame, Instant, InterfaceId, Medium, Stack, Stats};
+use portolan::{Config, Domain, DropReason, Frame, Instant, Interception, InterfaceId, Medium, Stack, Stats};
 
 use super::{Digest, trace};
 use crate::check_frame;
@@ -36,6 +36,11 @@ const OTHERS_DROPS: &[DropReason] = &[
     DropReason::TransmitQueueFull,
     DropReason::HandshakeTimeout,
     DropReason::MemoryLimit,
+    // What was intercepted earlier.
+    DropReason::PendingCancelled,
+    DropReason::PendingTimeout,
+    DropReason::PendingRejected,
+    DropReason::FlowEnded,
     // A drop for every fragment of the packet.
     DropReason::BadFragment,
 ];
@@ -86,10 +91,20 @@ pub(super) fn small_config() -> Config {
 
 impl Host {
     pub(super) fn new(ethernet: bool, config: Config, bounds: Bounds) -> Host {
+        Host::intercepting(ethernet, config, bounds, Interception::none())
+    }
+
+    /// A host that takes these packets for other hosts.
+    pub(super) fn intercepting(
+        ethernet: bool,
+        config: Config,
+        bounds: Bounds,
+        interception: Interception,
+    ) -> Host {
         let now = Instant::from_secs(1);
         let memory_limit_bytes = config.memory_limit_bytes;
         let mut stack = Stack::new(config, [7; 32], now);
-        let (medium, iface) = add_interface(&mut stack, now, ethernet);
+        let (medium, iface) = add_interface(&mut stack, now, ethernet, interception);
         let mut host = Host {
             stack,
             iface,

@@ -7,7 +7,7 @@
 //!
 //! Read `host` (a stack and the checks), then `features` and `step` (the format of an input),
 //! `machine` (calls, segments and time in any order), `packets` (one frame after another),
-//! `impairment`, `bpf`, `groups`, and `seeds`.
+//! `impairment`, `bpf`, `groups`, `interception`, and `seeds`.
 
 mod bpf;
 mod features;
@@ -15,6 +15,7 @@ mod groups;
 mod host;
 mod impairment;
 mod input;
+mod interception;
 mod machine;
 mod packets;
 mod seeds;
@@ -54,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "impairment", run: impairment::run },
     Target { name: "bpf", run: bpf::run },
     Target { name: "groups", run: groups::run },
+    Target { name: "interception", run: interception::run },
 ];
 
 /// Prints what happens if FUZZ_TRACE is set in the environment.

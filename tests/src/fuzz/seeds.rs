@@ -35,6 +35,7 @@ pub fn generated_seeds() -> Vec<Seed> {
     impairment(&mut seeds);
     bpf(&mut seeds);
     groups(&mut seeds);
+    interception(&mut seeds);
     seeds
 }
 
@@ -323,6 +324,27 @@ fn groups(seeds: &mut Vec<Seed>) {
             "sources",
             &[&joined, &[block | family, 3, 0], &told, &specific(family), &pause, &[send | family, 3]],
         );
+    }
+}
+
+fn interception(seeds: &mut Vec<Seed>) {
+    // Connection 1 and flow 1; `which` names them, and the last bytes their numbers.
+    let (syn, reset, ack) = ([0, 1, 0], [2 << 3, 1, 1], [3 << 3, 1, 1]);
+    let (datagram, poll, wait) = ([2, 1], [4, 0], [3, 0, 0xcf]);
+    let [ignored, refused, unreachable, accepted] = [0, 1, 2, 3].map(|how: u8| [5 | how << 3, 0]);
+    let [send, receive, reject, close] = [0, 2, 3, 6].map(|what: u8| [6 | what << 3, 0]);
+    for ethernet in [0, 1] {
+        let medium = ["ip", "ethernet"][usize::from(ethernet)];
+        let mut add = |what: &str, steps: &[&[u8]]| {
+            let bytes = [&[ethernet], &steps.concat()[..]].concat();
+            seeds.push(("interception", format!("{what}-{medium}"), bytes));
+        };
+        add("accepted", &[&syn, &accepted, &ack, &send, &ack, &receive, &close, &wait]);
+        add("refused", &[&syn, &refused, &syn, &unreachable, &syn, &ignored]);
+        add("cancelled", &[&syn, &poll, &[0, 1, 1], &reset, &syn, &poll, &wait, &poll]);
+        add("flow", &[&datagram, &poll, &datagram, &send, &receive, &reject, &wait, &datagram, &close]);
+        let crowd: Vec<u8> = (0..12).flat_map(|number| [0, number << 2 | 1, 0, 2, number << 2 | 1]).collect();
+        add("crowd", &[&crowd, &poll, &crowd, &[7, 0], &syn, &[7, 1], &syn]);
     }
 }
 

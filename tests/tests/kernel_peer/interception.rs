@@ -1,14 +1,15 @@
 //! Connections of the kernel's programs to any address, which Portolan decides about.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::thread;
+use std::time::Duration;
 
 use portolan::{Cidr, Config, Interception, LinkAddr, LinkHeader, Rejection, Unreachable};
-use portolan_runtime::{Builder, PendingStream, Runtime, TcpInterceptor};
+use portolan_runtime::{Builder, PendingStream, Runtime, TcpInterceptor, UdpInterceptor};
 use portolan_tests::namespace::{beside_portolan, tool};
 
-use super::wire::{DEVICE, KERNEL4, KERNEL6, OWN4, OWN6, Record, open_device, packet_socket};
+use super::wire::{DEVICE, KERNEL4, KERNEL6, OWN4, OWN6, Record, open_device, packet_socket, wait_for};
 
 /// Starts Portolan as the default router of the kernel. It takes every packet.
 fn start() -> (Runtime, Record) {
@@ -99,10 +100,57 @@ fn the_kernel_reports_what_the_program_chose_and_sees_no_syn_ack() {
                 Some([0x86, 0xdd]) if frame[20] == 6 => Some(frame[14 + 40 + 13]),
                 _ => None,
             };
-            let frames = record.frames();
-            let own = frames.iter().filter(|seen| seen.is_own);
-            let flags: Vec<u8> = own.filter_map(|seen| flags_of(&seen.frame)).collect();
+            // The thread that records may be late.
+            let flags = wait_for("two segments", || {
+                let frames = record.frames();
+                let own = frames.iter().filter(|seen| seen.is_own);
+                let flags: Vec<u8> = own.filter_map(|seen| flags_of(&seen.frame)).collect();
+                (flags.len() >= 2).then_some(flags)
+            });
             assert_eq!(flags, [0x14, 0x14], "two resets and no SYN-ACK");
+        },
+    );
+}
+
+#[test]
+fn datagrams_of_the_kernel_reach_any_address_and_learn_that_nobody_is_there() {
+    beside_portolan(
+        "interception::datagrams_of_the_kernel_reach_any_address_and_learn_that_nobody_is_there",
+        &[],
+        || {
+            let (runtime, _) = start();
+            let interceptor = UdpInterceptor::new(&runtime).expect("the only one");
+            thread::spawn(move || {
+                while let Ok((flow, _)) = interceptor.accept() {
+                    thread::spawn(move || {
+                        let mut buf = [0; 2000];
+                        while let Ok(len) = flow.recv(&mut buf) {
+                            match flow.local_addr().expect("it has one").port() {
+                                53 => flow.send(&buf[..len]).map(drop).expect("sent"),
+                                _ => flow.reject_flow(Unreachable::Port).expect("a flow"),
+                            }
+                        }
+                    });
+                }
+            });
+            for (port, is_answered) in [(53, true), (54, false)] {
+                for destination in destinations(port) {
+                    let any = if destination.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+                    let socket = UdpSocket::bind(any).expect("bound");
+                    socket.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+                    socket.connect(destination).expect("there is a route");
+                    socket.send(b"who?").expect("sent");
+                    let mut buf = [0; 99];
+                    let received = socket.recv(&mut buf);
+                    match is_answered {
+                        true => assert_eq!(buf[..received.expect("an answer")], *b"who?"),
+                        false => {
+                            let error = received.expect_err("nobody is there");
+                            assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{destination}");
+                        }
+                    }
+                }
+            }
         },
     );
 }
