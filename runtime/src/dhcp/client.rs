@@ -88,7 +88,7 @@ pub enum DhcpEvent {
 pub struct DhcpClient {
     mailbox: Arc<Mailbox>,
     poller: Arc<Poller>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the client and its thread tell each other.
@@ -202,7 +202,7 @@ impl DhcpClient {
         };
         let thread =
             thread::Builder::new().name(format!("portolan-dhcp-{interface}")).spawn(|| worker.run())?;
-        Ok(DhcpClient { mailbox, poller, thread: Some(thread) })
+        Ok(DhcpClient { mailbox, poller, thread: Mutex::new(Some(thread)) })
     }
 
     /// Waits until the stack has an address, at most `timeout`. Returns the lease.
@@ -249,13 +249,14 @@ impl DhcpClient {
         self.poller.notify();
     }
 
-    /// Gives the lease back to the server, and takes the address away.
-    pub fn release(mut self) {
+    /// Gives the lease back to the server, takes the address away, and ends the client.
+    pub fn release(&self) {
         self.end(Order::Release);
     }
 
-    fn end(&mut self, order: Order) {
-        let Some(thread) = self.thread.take() else { return };
+    fn end(&self, order: Order) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
         self.mailbox.lock().order = Some(order);
         self.poller.notify();
         // std has logged a panic of the thread.

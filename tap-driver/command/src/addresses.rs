@@ -61,6 +61,13 @@ impl AddressPlan {
         self.host.iter().chain(&self.stack).any(|cidr| cidr.addr.is_ipv6())
     }
 
+    /// The plan of a stack that gets its IPv4 address and router from the network.
+    pub(crate) fn without_own_ipv4(mut self) -> AddressPlan {
+        self.stack.retain(|cidr| cidr.addr.is_ipv6());
+        self.gateways.retain(IpAddr::is_ipv6);
+        self
+    }
+
     fn check_distinct(&self) -> Result<(), String> {
         for (option, cidrs) in [("--host", &self.host), ("--addr", &self.stack)] {
             for (index, cidr) in cidrs.iter().enumerate() {

@@ -51,6 +51,8 @@ Examples:
           a shell in such a network: try `curl http://10.0.0.2/`, `ping fd10::2`
   sudo portolan up --host 192.168.77.1/24 --addr 192.168.77.2/24
           on this host's network; then, in another terminal, `ping 192.168.77.2`
+  sudo portolan up --dhcp --tap tap0 --services echo
+          with an address from the DHCP server on the link, for example of a bridge that tap0 is in
   portolan up --isolated --impair loss=3%,delay=20ms --pcap x.pcap -- curl http://10.0.0.2/
           through a bad network, recorded for Wireshark
 
@@ -78,6 +80,11 @@ pub(crate) struct UpOptions {
     /// The stack's default router, one for IPv4 and one for IPv6 [default: the kernel's side]
     #[arg(long, value_name = "IP", value_parser = parse_gateway)]
     pub(crate) gateway: Vec<IpAddr>,
+
+    /// Get the stack's IPv4 address and router, and DNS servers, from a DHCP server on the link. Each
+    /// change is printed as a line that begins with `dhcp`
+    #[arg(long)]
+    pub(crate) dhcp: bool,
 
     /// The stack's MAC address [default: derived from the name and the addresses]
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]

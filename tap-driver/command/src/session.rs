@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portolan::{AddressState, Cidr, Config, InterfaceId, MacAddr};
 use portolan_runtime::device::{Device, Impair, ImpairCounters, Impairment, PcapWriter};
-use portolan_runtime::{Builder, Handle, Runtime};
+use portolan_runtime::{Builder, DhcpClient, DhcpConfig, DhcpEvent, Handle, Runtime};
 use portolan_tap::{Offload, Tap, TapBuilder, kernel_addresses};
 
 use crate::addresses::{AddressPlan, overlap};
@@ -20,6 +20,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the end of a session may take, while connections still have data to deliver.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The name of the interface with the TAP device.
+const FIRST_INTERFACE: &str = "if0";
 
 /// The settings of a session.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) memory_limit_bytes: Option<usize>,
     /// Whether only the kernel and this stack are on the network.
     pub(crate) isolated: bool,
+    /// Whether the stack gets its IPv4 address by DHCP.
+    pub(crate) dhcp: bool,
 }
 
 impl Settings {
@@ -60,13 +65,14 @@ pub(crate) struct Session {
     pub(crate) plan: AddressPlan,
     /// The counters of the fault injectors, if there are any: one for each queue.
     impaired: Vec<ImpairCounters>,
+    dhcp: Option<DhcpClient>,
 }
 
 impl Session {
     /// Makes the device and starts the stack on it. The stack's addresses are still being probed.
     pub(crate) fn start(settings: Settings) -> Result<Session, Failure> {
         let config = settings.config();
-        let Settings { name, plan, mac, mtu, pcap, impairment, offload, queues, .. } = settings;
+        let Settings { name, plan, mac, mtu, pcap, impairment, offload, queues, dhcp, .. } = settings;
         let mut builder = TapBuilder::new().mtu(mtu).offload(offload);
         if let Some(name) = name {
             builder = builder.name(name);
@@ -81,13 +87,17 @@ impl Session {
         let devices = record(devices, pcap.as_deref())?;
         let addresses = plan.stack.iter().copied();
         let builder = Builder::new().config(config).interface_with_queues(devices, addresses);
+        let builder = if dhcp { builder.addresses_later() } else { builder };
         let runtime = plan
             .gateways
             .iter()
             .fold(builder, |builder, &gateway| builder.gateway(gateway))
             .start_without_waiting()
             .map_err(|error| Failure::failed(format!("cannot start the stack on {name}: {error}")))?;
-        Ok(Session { runtime, name, plan, impaired })
+        let start_dhcp = || DhcpClient::start(&runtime, FIRST_INTERFACE, DhcpConfig::default());
+        let dhcp = dhcp.then(start_dhcp).transpose();
+        let dhcp = dhcp.map_err(|error| Failure::failed(format!("cannot start DHCP on {name}: {error}")))?;
+        Ok(Session { runtime, name, plan, impaired, dhcp })
     }
 
     /// A function that waits until the stack answers on the wire and then starts the services. It
@@ -126,8 +136,27 @@ impl Session {
         format!("ready {}: {in_use} (kernel {host}), offloads: {offloads}", self.name)
     }
 
+    /// A line for each thing that has happened to the lease since the last call:
+    /// `dhcp portolan0: bound 10.0.0.54/24 from 10.0.0.1 for 3600 s`.
+    pub(crate) fn dhcp_lines(&self) -> Vec<String> {
+        let Some(client) = &self.dhcp else { return Vec::new() };
+        // When the runtime is over there are no more.
+        let events = std::iter::from_fn(|| client.next_event(Duration::ZERO).ok().flatten());
+        let text = |event| match event {
+            DhcpEvent::Bound(lease) => format!("bound {lease}"),
+            DhcpEvent::Renewed(lease) => format!("renewed {lease}"),
+            DhcpEvent::Lost(lease, why) => format!("lost {}: {why}", lease.address),
+            DhcpEvent::Problem(problem) => problem,
+            other => format!("{other:?}"),
+        };
+        events.map(|event| format!("dhcp {}: {}", self.name, text(event))).collect()
+    }
+
     /// Logs the counters, and stops.
     pub(crate) fn stop(self) {
+        if let Some(client) = &self.dhcp {
+            client.release();
+        }
         let stats = self.runtime.handle().stats();
         log::info!("{}: {stats:?}", self.name);
         if self.runtime.handle().stacks() > 1 {

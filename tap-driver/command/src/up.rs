@@ -1,6 +1,7 @@
 //! `portolan up`: a stack on a TAP device until a signal stops it, or until a command ends.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -56,6 +57,16 @@ fn check_plausible(options: &UpOptions) -> Result<(), Failure> {
     }
     let queues = options.queues.unwrap_or(1);
     check_queues(queues)?;
+    if options.dhcp && queues > 1 {
+        return Err(Failure::usage("--dhcp needs a device with one queue: leave out --queues"));
+    }
+    let is_v4_given =
+        options.addr.iter().any(|cidr| cidr.addr.is_ipv4()) || options.gateway.iter().any(IpAddr::is_ipv4);
+    if options.dhcp && is_v4_given {
+        return Err(Failure::usage(
+            "with --dhcp the network gives the IPv4 address and router: leave out --addr and --gateway",
+        ));
+    }
     let least = queues * LEAST_MEMORY_BYTES;
     if options.memory.is_some_and(|bytes| bytes < least) {
         return Err(Failure::usage(format!(
@@ -72,7 +83,7 @@ fn plan(options: &UpOptions, with_ipv6: bool) -> Result<AddressPlan, Failure> {
     let plan = AddressPlan::new(&options.host, &options.addr, &options.gateway, with_ipv6)
         .map_err(Failure::usage)?;
     check_mtu(mtu, plan.has_ipv6())?;
-    Ok(plan)
+    Ok(if options.dhcp { plan.without_own_ipv4() } else { plan })
 }
 
 fn settings(options: &UpOptions) -> Result<Settings, Failure> {
@@ -95,6 +106,7 @@ fn settings(options: &UpOptions) -> Result<Settings, Failure> {
         queues: options.queues.unwrap_or(1),
         memory_limit_bytes: options.memory,
         isolated: options.isolated,
+        dhcp: options.dhcp,
     })
 }
 
@@ -169,7 +181,9 @@ struct Supervisor<'a> {
 impl Supervisor<'_> {
     fn run(mut self, options: &UpOptions) -> Result<ExitCode, Failure> {
         loop {
-            match self.events.next() {
+            let event = self.events.next();
+            self.session.dhcp_lines().iter().for_each(|line| print_line(line));
+            match event {
                 None => self.check_runtime()?,
                 Some(Event::Started(Err(error))) => {
                     self.check_runtime()?;

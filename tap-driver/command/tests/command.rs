@@ -46,6 +46,7 @@ fn help_explains_every_option() {
         "--host <CIDR>",
         "--addr <CIDR>",
         "--gateway <IP>",
+        "--dhcp",
         "--mac <MAC>",
         "--mtu <N>",
         "--services <LIST>",
@@ -447,4 +448,32 @@ fn the_demonstration_works() {
         assert!(printed.contains(needle), "{needle:?} is not in\n{printed}");
     }
     assert!(printed.lines().count() <= 25, "{printed}");
+}
+
+#[test]
+fn an_address_from_the_network_is_printed_and_answers() {
+    let script = r#"
+        dir=$(mktemp -d)
+        dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --user=root --group=root --pid-file= --no-ping \
+            --interface=portolan0 --bind-interfaces --dhcp-authoritative --dhcp-leasefile=$dir/leases \
+            --log-facility=$dir/log --dhcp-range=10.0.0.50,10.0.0.50,255.255.255.0,300 &
+        for try in $(seq 100); do
+            ping -c 1 -W 1 10.0.0.50 >$dir/ping && break
+            sleep 0.1
+        done
+        cat $dir/ping
+        kill $!
+        rm -r $dir
+    "#;
+    let output = isolated(&["--dhcp", "--tap", "portolan0"], script);
+    let printed = stdout(&output);
+    assert!(
+        printed.contains("dhcp portolan0: bound 10.0.0.50/24 from 10.0.0.1 for 300 s"),
+        "{printed}{}",
+        stderr(&output)
+    );
+    assert!(printed.contains("1 received"), "{printed}{}", stderr(&output));
+    for wrong in [&["up", "--dhcp", "--addr", "10.0.0.2/24"][..], &["up", "--dhcp", "--queues", "2"]] {
+        assert_eq!(self::output(wrong).status.code(), Some(2), "{wrong:?}");
+    }
 }

@@ -102,6 +102,7 @@ fn start(plan: AddressPlan) -> io::Result<(Session, Outcome)> {
         queues: 1,
         memory_limit_bytes: None,
         isolated: true,
+        dhcp: false,
     };
     let session = Session::start(settings).map_err(|failure| io::Error::other(failure.to_string()))?;
     session.finish_start(Services::all())()?;
