@@ -341,7 +341,7 @@ calls! {
     /// Like [`recv`](Stack::recv), but leaves the data in the queue (MSG_PEEK). A pending error is
     /// returned once, as by `recv`.
     pub fn peek(&mut self, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
-        call(self, d, |_, env, id| env.common.peek(id, buf))
+        call(self, d, |kind, env, id| Ok(kind.receive_with(env, id, &mut [buf], RecvFlags::PEEK)?.len))
     }
 
     /// Like [`recv_from`](Stack::recv_from), but leaves the datagram in the queue. `NotSupported`

@@ -37,6 +37,7 @@ pub mod packet_socket;
 pub mod packets;
 pub mod pattern;
 mod pcap;
+pub mod peek_offset;
 pub mod pollers;
 mod raw_peer;
 pub mod raw_sockets;

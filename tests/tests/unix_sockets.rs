@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use portolan::{Shutdown, SocketKind};
 use portolan_tests::host::{is_judge, kernel_version};
+use portolan_tests::peek_offset;
 use portolan_tests::unix_sockets::{Call, Name, compare_calls};
 
 /// Held by each test: a process that another test starts has copies of all descriptors for a
@@ -25,6 +26,23 @@ fn two_hundred_random_sequences_of_calls_find_no_difference() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("200 the same, 0 different"), "{text}");
+}
+
+/// SO_PEEK_OFF, of TCP and UDP, too.
+#[test]
+fn peeks_at_an_offset_return_what_linux_returns() {
+    if !is_judge() {
+        println!("this kernel is {}, which calls were not compared with", kernel_version());
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for (domain, kind) in peek_offset::KINDS {
+        for seed in 0..300 {
+            if let Some(difference) = peek_offset::find_difference(domain, kind, seed).expect("sockets") {
+                panic!("{domain:?} {kind:?}, seed {seed}:\n{difference}");
+            }
+        }
+    }
 }
 
 fn check(name: &str, calls: &[Call]) {

@@ -46,7 +46,7 @@ pub(crate) struct Common {
     pub(super) transmit_queue: VecDeque<SocketId>,
     pub(super) events: VecDeque<SocketId>,
     pub(super) pollers: Pollers,
-    /// The settings of sockets that arriving packets depend on.
+    /// The rare settings that sockets have used.
     pub(super) rare: RareSettings,
     pub(super) saved_syns: SavedSyns,
     /// The memory account of all sockets and handshakes.
@@ -398,13 +398,6 @@ impl Common {
         Readiness { writable, ..readiness }
     }
 
-    /// Copies the data that a receive would return, and leaves them in the queue.
-    pub(crate) fn peek(&mut self, id: SocketId, buf: &mut [u8]) -> Result<usize> {
-        let peeked = self.record_mut(id)?.protocol.state_mut().peek(buf);
-        self.note_readiness(id, Wakeup::NONE);
-        peeked
-    }
-
     /// SO_ERROR: takes the pending error.
     pub(crate) fn take_error(&mut self, id: SocketId) -> Result<Option<Error>> {
         let error = self.record_mut(id)?.protocol.state_mut().take_error();
@@ -419,6 +412,9 @@ impl Common {
         if is_bound && matches!(option, SocketOption::V6Only(_)) {
             return Err(Error::InvalidArgument);
         }
+        if !socket.has_peek_offset() && matches!(option, SocketOption::PeekOffset(_)) {
+            return Err(Error::NotSupported);
+        }
         socket.options.set(ctx.config, option)?;
         match option {
             SocketOption::BindToDevice(Some(_)) => self.rare.add(RareSettings::DEVICES),
@@ -426,6 +422,7 @@ impl Common {
             SocketOption::MinTtl(1..) | SocketOption::MinHopCount(1..) => {
                 self.rare.add(RareSettings::FILTERS);
             }
+            SocketOption::PeekOffset(0..) => self.rare.add(RareSettings::PEEK_OFFSETS),
             _ => {}
         }
         if option == SocketOption::ReceiveErrors(false) {

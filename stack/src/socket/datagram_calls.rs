@@ -210,7 +210,11 @@ impl Common {
         if max == 0 {
             return Ok(0);
         }
-        let mut push = |received: ReceivedDatagram| batch.push((received.data, received.meta));
+        let mut bytes = 0;
+        let mut push = |received: ReceivedDatagram| {
+            bytes += received.data.len();
+            batch.push((received.data, received.meta));
+        };
         self.receive_datagram(id, &mut push)?;
         let datagrams = self.record_mut(id)?.datagrams_mut()?;
         let mut count = 1;
@@ -220,6 +224,7 @@ impl Common {
             push(received);
             count += 1;
         }
+        self.on_received(id, bytes);
         if count > 1 {
             self.settle(id, Wakeup::NONE);
         }
@@ -236,18 +241,24 @@ impl Common {
         if flags.contains(RecvFlags::ERROR_QUEUE) {
             return self.receive_queued_error(id, bufs);
         }
-        let mut copy = |data: &Bytes, meta: DatagramMeta| {
+        let mut copy = |received: &ReceivedDatagram, skipped: usize| {
+            let (data, meta) = (&received.data[skipped..], Some(received.meta));
             let copied = copy_into(data, bufs);
-            let len = if flags.contains(RecvFlags::TRUNCATE) { data.len() } else { copied };
-            Received { len, flags: copy_flags(copied, data.len()), meta: Some(meta), error: None }
+            let len = if flags.contains(RecvFlags::TRUNCATE) { received.data.len() } else { copied };
+            Received { len, flags: copy_flags(copied, data.len()), meta, error: None }
         };
         if !flags.contains(RecvFlags::PEEK) {
-            return self.receive_datagram(id, |received| copy(&received.data, received.meta));
+            let received = self.receive_datagram(id, |received| copy(&received, 0))?;
+            self.on_received(id, received.len);
+            return Ok(received);
         }
-        let front = self.record_mut(id)?.datagrams_mut()?.front();
-        let peeked = front.map(|received| copy(&received.data, received.meta));
+        let offset = self.peek_offset(id);
+        let found = self.record_mut(id)?.datagrams_mut()?.peek(offset);
+        let peeked = found.map(|(received, skipped)| copy(received, skipped));
         self.note_readiness(id, Wakeup::NONE);
-        peeked
+        let peeked = peeked?;
+        self.on_peeked(id, peeked.len);
+        Ok(peeked)
     }
 
     /// Copies the beginning of the next datagram without removing it, and returns its metadata.

@@ -114,13 +114,28 @@ impl DatagramQueue {
         Some(received)
     }
 
-    /// The datagram that `recv` would return. EAGAIN, or the pending error, which this takes as
-    /// `recv` does.
-    pub(super) fn front(&mut self) -> Result<&ReceivedDatagram> {
-        match self.error.take() {
-            Some(error) => Err(error),
-            None => self.received.front().ok_or(Error::WouldBlock),
+    /// The datagram that `recv` would return, or with SO_PEEK_OFF the one that lies `offset` bytes
+    /// behind the front, and how many bytes of it are to be skipped. As on Linux an offset finds an
+    /// empty datagram once. EAGAIN, or the pending error, which this takes as `recv` does.
+    pub(super) fn peek(&mut self, offset: Option<usize>) -> Result<(&ReceivedDatagram, usize)> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
         }
+        let mut left = offset.unwrap_or(0);
+        let is_here = |received: &ReceivedDatagram| {
+            let len = received.data.len();
+            let is_here = left < len || (left == 0 && (offset.is_none() || !is_peeked(&received.data)));
+            if !is_here {
+                left -= len;
+            }
+            is_here
+        };
+        let at = self.received.iter().position(is_here).ok_or(Error::WouldBlock)?;
+        let found = &mut self.received[at];
+        if found.data.is_empty() {
+            found.data = Bytes::from_static(&PEEKED[..0]);
+        }
+        Ok((found, left))
     }
 
     /// The bytes of the error queue and of a datagram that is not complete.
@@ -156,6 +171,14 @@ impl DatagramQueue {
         self.outgoing_bytes -= outgoing.data.len() + OVERHEAD_BYTES;
         Some(outgoing)
     }
+}
+
+/// The place of the data of empty datagrams that a call with MSG_PEEK has returned. A field for it
+/// would make every datagram larger.
+static PEEKED: [u8; 1] = [0];
+
+fn is_peeked(data: &Bytes) -> bool {
+    data.as_ptr() == PEEKED.as_ptr()
 }
 
 /// Copies as much of `data` as fits into the buffers, and returns how many bytes that was.

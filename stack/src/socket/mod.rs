@@ -6,8 +6,8 @@
 //! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
 //! epoll), and then the rooms: `tcp`, `udp`, `echo`, `raw`, `packet` and `unix`, of which `udp`,
 //! `echo` and `raw` share `datagram_queue`; `udp` has `bound_ports`. `sockopt` has the options in
-//! the layout of C. `rare_settings` tells which settings nobody uses, and `saved_syns` keeps headers of
-//! SYNs.
+//! the layout of C. `rare_settings` tells which settings nobody uses, `peek_offset` has one of them, and
+//! `saved_syns` keeps headers of SYNs.
 //! `interception` has what a program decides about intercepted connections, and `chosen_errors` the
 //! ICMP errors among the answers.
 //! `memberships` and `groups` have multicast, and `takers` the sockets that
@@ -44,6 +44,7 @@ mod multicast_interface;
 mod options;
 mod owners;
 mod packet;
+mod peek_offset;
 mod pollers;
 mod port_selector;
 mod protocol;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::address::SockAddr;
 use super::common::{Env, TransmitOutcome};
-use super::datagram_queue::copy_prefix;
+use super::datagram_queue::{ReceivedDatagram, copy_prefix};
 use super::groups::GroupChange;
 use super::kind::{Domain, Shutdown, SocketKind};
 use super::message::{DatagramMeta, Received, SendMeta};
@@ -78,7 +78,9 @@ pub(crate) trait ProtocolCalls {
     }
 
     fn receive(&mut self, env: &mut Env<'_>, id: SocketId, buf: &mut [u8]) -> Result<usize> {
-        env.common.receive_datagram(id, |received| copy_prefix(&received.data, buf))
+        let len = env.common.receive_datagram(id, |received| copy_prefix(&received.data, buf))?;
+        env.common.on_received(id, len);
+        Ok(len)
     }
 
     /// Like `receive`, and returns the metadata.
@@ -88,18 +90,24 @@ pub(crate) trait ProtocolCalls {
         id: SocketId,
         buf: &mut [u8],
     ) -> Result<(usize, DatagramMeta)> {
-        env.common.receive_datagram(id, |received| (copy_prefix(&received.data, buf), received.meta))
+        let copy = |received: ReceivedDatagram| (copy_prefix(&received.data, buf), received.meta);
+        let received = env.common.receive_datagram(id, copy)?;
+        env.common.on_received(id, received.0);
+        Ok(received)
     }
 
     fn receive_bytes(&mut self, env: &mut Env<'_>, id: SocketId, max: usize) -> Result<Bytes> {
         let mut data = env.common.receive_datagram(id, |received| received.data)?;
         data.truncate(max);
+        env.common.on_received(id, data.len());
         Ok(data)
     }
 
     /// Receives one whole datagram, or a run of them, and returns the metadata.
     fn receive_message(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<(Bytes, DatagramMeta)> {
-        env.common.receive_datagram(id, |received| (received.data, received.meta))
+        let received = env.common.receive_datagram(id, |received| (received.data, received.meta))?;
+        env.common.on_received(id, received.0.len());
+        Ok(received)
     }
 
     /// Receives the queued datagrams, at most `max`.

@@ -4,7 +4,7 @@ use core::fmt;
 use core::mem;
 use core::net::IpAddr;
 
-use super::datagram_queue::{DatagramQueue, OVERHEAD_BYTES, copy_prefix};
+use super::datagram_queue::{DatagramQueue, OVERHEAD_BYTES};
 use super::info::{SocketInfo, SocketState};
 use super::options::SocketOptions;
 use crate::Ctx;
@@ -48,10 +48,6 @@ pub(super) trait ProtocolState: fmt::Debug {
 
     /// SO_ERROR: takes the pending error.
     fn take_error(&mut self) -> Option<Error>;
-
-    /// Copies the beginning of the data that wait to be read, without removing them. Takes the
-    /// pending error.
-    fn peek(&mut self, buf: &mut [u8]) -> Result<usize>;
 
     /// The bytes that it holds outside the record, for the account.
     fn held_bytes(&self) -> usize;
@@ -124,10 +120,6 @@ impl ProtocolState for DatagramQueue {
 
     fn take_error(&mut self) -> Option<Error> {
         self.error.take()
-    }
-
-    fn peek(&mut self, buf: &mut [u8]) -> Result<usize> {
-        Ok(copy_prefix(&self.front()?.data, buf))
     }
 
     fn held_bytes(&self) -> usize {

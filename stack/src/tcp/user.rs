@@ -158,33 +158,35 @@ impl Connection {
         self.rcv.before_mark()
     }
 
-    /// Like `recv_slices`, but leaves the data in the queue.
-    pub(crate) fn peek(&mut self, bufs: &mut [&mut [u8]]) -> Result<usize> {
-        let (hidden, mut left) = self.peek_range()?;
+    /// Like `recv_slices` after so many bytes, but leaves the data in the queue.
+    pub(crate) fn peek(&mut self, offset: usize, bufs: &mut [&mut [u8]]) -> Result<usize> {
+        let (skipped, mut left) = self.peek_range(offset)?;
         let mut filled = 0;
         for buf in bufs {
             let len = buf.len().min(left);
-            let copied = self.rcv.queue().peek(hidden + filled, &mut buf[..len]);
+            let copied = self.rcv.queue().peek(skipped + filled, &mut buf[..len]);
             (filled, left) = (filled + copied, left - copied);
         }
         Ok(filled)
     }
 
-    /// How many bytes the next read of at most `max` bytes would return.
-    pub(crate) fn peek_len(&mut self, max: usize) -> Result<usize> {
-        Ok(self.peek_range()?.1.min(max))
+    /// How many bytes [`peek`](Connection::peek) would return into a buffer of `max` bytes.
+    pub(crate) fn peek_len(&mut self, offset: usize, max: usize) -> Result<usize> {
+        Ok(self.peek_range(offset)?.1.min(max))
     }
 
-    /// What the next read may take: how many bytes of the receive queue it skips, and how many it
-    /// may take. If there are none, this is the end of the stream.
-    fn peek_range(&mut self) -> Result<(usize, usize)> {
+    /// What a read `offset` bytes behind the next one may take: how many bytes of the receive queue
+    /// it skips, and how many it may take. If there are none, this is the end of the stream.
+    fn peek_range(&mut self, offset: usize) -> Result<(usize, usize)> {
         let hidden = self.rcv.hidden(self.settings.oob_inline);
-        let queued = self.rcv.queue().len() - hidden;
+        let skipped = hidden.saturating_add(offset);
+        let queued = self.rcv.queue().len().saturating_sub(skipped);
         if queued == 0 {
-            return self.end_of_stream().map(|()| (hidden, 0));
+            return self.end_of_stream().map(|()| (0, 0));
         }
-        let reach = if hidden > 0 { usize::MAX } else { self.rcv.before_mark() };
-        Ok((hidden, queued.min(reach)))
+        // The offset may lie behind the mark.
+        let mark = Some(self.rcv.before_mark()).filter(|&mark| hidden == 0 && mark > offset);
+        Ok((skipped, queued.min(mark.map_or(usize::MAX, |mark| mark - offset))))
     }
 
     /// The result of a read from an empty queue: the peer's FIN, else an error (once), else nothing

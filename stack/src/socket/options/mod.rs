@@ -104,6 +104,13 @@ pub enum SocketOption {
     /// as many as its window allows. At least 1, and at most half of the receive buffer, or of what
     /// the buffer can grow to.
     ReceiveLowWater(usize),
+    /// SO_PEEK_OFF: how many bytes of the queue a call with [`RecvFlags::PEEK`](crate::RecvFlags::PEEK)
+    /// skips; a negative number, as the default of -1, switches that off. Each such call moves the
+    /// offset behind what it has returned, and each other receive moves it back by what it has taken.
+    /// So a program can look at its input piece by piece. A datagram that lies before the offset is
+    /// skipped. Behind the end of a stream there is nothing yet (`WouldBlock`). Streams, UDP and
+    /// Unix-domain sockets have the option; `NotSupported` on others.
+    PeekOffset(i32),
     /// TCP_NOTSENT_LOWAT in bytes: `send` takes data only while fewer bytes than this are unsent,
     /// and the stream is writable while less than half of that is unsent. `usize::MAX`, the
     /// default, leaves only the limit of the send buffer. At least 1.
@@ -320,6 +327,8 @@ pub struct SocketOptions {
     pub(in crate::socket) chooses_way: bool,
     /// SO_RCVLOWAT.
     pub receive_low_water: usize,
+    /// SO_PEEK_OFF as it is now.
+    pub peek_offset: i32,
     /// SO_RCVTIMEO.
     pub receive_timeout: Option<Duration>,
     /// SO_SNDTIMEO.
@@ -420,6 +429,7 @@ impl SocketOptions {
             control: 0,
             chooses_way: false,
             receive_low_water: 1,
+            peek_offset: -1,
             receive_timeout: None,
             send_timeout: None,
             priority: 0,
@@ -502,6 +512,7 @@ impl SocketOptions {
                     if self.auto_receive_buffer { config.tcp.max_buffer_bytes } else { self.receive_buffer };
                 self.receive_low_water = bytes.clamp(1, (most / 2).max(1));
             }
+            SocketOption::PeekOffset(offset) => self.peek_offset = offset,
             SocketOption::UnsentLowWater(bytes) => {
                 check(bytes > 0)?;
                 self.tcp.unsent_low_water = bytes;

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::event::Readiness;
 use crate::interface_id::InterfaceId;
 use crate::offload::{ChecksumState, Segments};
-use crate::socket::datagram_queue::{OVERHEAD_BYTES, copy_prefix};
+use crate::socket::datagram_queue::OVERHEAD_BYTES;
 use crate::socket::info::{SocketInfo, SocketState};
 use crate::socket::options::{PacketFanout, PacketMembership, SocketOptions};
 use crate::socket::state::ProtocolState;
@@ -177,10 +177,6 @@ impl ProtocolState for PacketQueue {
 
     fn take_error(&mut self) -> Option<Error> {
         None
-    }
-
-    fn peek(&mut self, buf: &mut [u8]) -> Result<usize> {
-        self.received.front().map(|(data, _)| copy_prefix(data, buf)).ok_or(Error::WouldBlock)
     }
 
     #[inline(never)]

@@ -150,6 +150,15 @@ const ROWS: &[Row] = &[
         |target| asks_for(target, ControlData::Drops),
     ),
     Row::int(
+        42,
+        "SO_PEEK_OFF",
+        |_, offset| Ok(Some(SocketOption::PeekOffset(offset))),
+        |target| {
+            let offset = target.socket.options.peek_offset;
+            if target.socket.has_peek_offset() { Ok(offset) } else { Err(Error::NotSupported) }
+        },
+    ),
+    Row::int(
         44,
         "SO_LOCK_FILTER",
         |_, on| Ok(Some(SocketOption::LockFilter(on != 0))),

@@ -168,7 +168,9 @@ impl ProtocolCalls for TcpSockets {
     }
 
     fn receive(&mut self, env: &mut Env<'_>, id: SocketId, buf: &mut [u8]) -> Result<usize> {
-        self.with_readable(env, id, |connection, ctx| connection.recv(ctx, buf))
+        let received = self.with_readable(env, id, |connection, ctx| connection.recv(ctx, buf))?;
+        env.common.on_received(id, received);
+        Ok(received)
     }
 
     fn receive_from(
@@ -182,7 +184,9 @@ impl ProtocolCalls for TcpSockets {
     }
 
     fn receive_bytes(&mut self, env: &mut Env<'_>, id: SocketId, max: usize) -> Result<Bytes> {
-        self.with_readable(env, id, |connection, ctx| connection.recv_bytes(ctx, max))
+        let received = self.with_readable(env, id, |connection, ctx| connection.recv_bytes(ctx, max))?;
+        env.common.on_received(id, received.len());
+        Ok(received)
     }
 
     fn receive_with(
@@ -202,12 +206,18 @@ impl ProtocolCalls for TcpSockets {
             return Ok(Received { meta, ..self.receive_urgent(env, id, bufs, peeks, discards)? });
         }
         let max = bufs.iter().map(|buf| buf.len()).sum();
+        let offset = env.common.peek_offset(id).unwrap_or(0);
         let len = self.with_readable(env, id, |connection, ctx| match (peeks, discards) {
-            (true, true) => connection.peek_len(max),
-            (true, false) => connection.peek(bufs),
+            (true, true) => connection.peek_len(offset, max),
+            (true, false) => connection.peek(offset, bufs),
             (false, true) => connection.discard(ctx, max),
             (false, false) => connection.recv_slices(ctx, bufs),
         })?;
+        if peeks {
+            env.common.on_peeked(id, len);
+        } else {
+            env.common.on_received(id, len);
+        }
         Ok(Received { len, meta, ..Received::default() })
     }
 

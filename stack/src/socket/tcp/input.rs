@@ -72,7 +72,7 @@ impl TcpSockets {
         // Borrowed, not moved, because every segment passes here.
         let mut parsed = Header::parse(datagram.transport());
         if let Some((mut tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
-            if env.common.rare.is_any_used()
+            if env.common.rare.concern_packets()
                 && !self.apply_rare_settings(env, &mut tuple, (header, header_len), &mut datagram)
             {
                 return;
@@ -90,7 +90,7 @@ impl TcpSockets {
     pub(in crate::socket) fn join_segment(&mut self, env: &mut Env<'_>, mut datagram: Datagram) -> bool {
         let mut parsed = Header::parse(datagram.transport());
         if let Some((mut tuple, header, header_len)) = admit(&mut env.ctx, &mut parsed, &datagram) {
-            if env.common.rare.is_any_used()
+            if env.common.rare.concern_packets()
                 && !self.apply_rare_settings(env, &mut tuple, (header, header_len), &mut datagram)
             {
                 return !self.joining.is_empty();

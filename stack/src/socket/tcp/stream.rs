@@ -197,14 +197,6 @@ impl ProtocolState for TcpSocket {
         }
     }
 
-    fn peek(&mut self, buf: &mut [u8]) -> Result<usize> {
-        match self {
-            TcpSocket::Stream(stream) => stream.connection.peek(&mut [buf]),
-            TcpSocket::Ended(stream) => stream.ended.recv().map(|()| 0),
-            TcpSocket::Idle | TcpSocket::Listener(_) | TcpSocket::Interceptor(_) => Err(Error::NotConnected),
-        }
-    }
-
     fn held_bytes(&self) -> usize {
         match self {
             TcpSocket::Idle => 0,

@@ -62,10 +62,6 @@ impl ProtocolState for FlowQueue {
         None
     }
 
-    fn peek(&mut self, _: &mut [u8]) -> Result<usize> {
-        Err(Error::NotConnected)
-    }
-
     fn held_bytes(&self) -> usize {
         mem::size_of::<FlowQueue>() + self.waiting.capacity() * mem::size_of::<SocketId>()
     }

@@ -163,9 +163,12 @@ impl ProtocolCalls for UnixSockets {
             return Err(Error::NotSupported);
         }
         let (copied, len) = if flags.contains(RecvFlags::PEEK) {
-            let peeked = env.common.record_mut(id)?.unix_mut()?.peek_into(bufs);
+            let offset = env.common.peek_offset(id);
+            let peeked = env.common.record_mut(id)?.unix_mut()?.peek_into(bufs, offset);
             env.common.note_readiness(id, Wakeup::NONE);
-            peeked?
+            let (copied, len) = peeked?;
+            env.common.on_peeked(id, copied);
+            (copied, len)
         } else {
             let received = self.receive_into(env, id, bufs)?;
             self.rights.drop(received.passed);
@@ -207,6 +210,7 @@ impl ProtocolCalls for UnixSockets {
             | SocketOption::Mark(_)
             | SocketOption::Linger(_)
             | SocketOption::ReceiveLowWater(_)
+            | SocketOption::PeekOffset(_)
             | SocketOption::ReceiveTimeout(_)
             | SocketOption::SendTimeout(_)
             | SocketOption::LockFilter(_)

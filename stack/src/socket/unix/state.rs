@@ -79,6 +79,8 @@ pub(super) struct QueuedMessage {
     pub(super) credentials: Credentials,
     pub(super) rights: Option<Box<PassedSockets>>,
     pub(super) cost: usize,
+    /// Whether a call with MSG_PEEK has returned its beginning.
+    pub(super) is_peeked: bool,
 }
 
 /// The sockets whose descriptors a message passes on (SCM_RIGHTS). Each holds its socket, as a
@@ -183,34 +185,62 @@ impl UnixSocket {
         {
             return Err(error);
         }
-        match has_data {
-            true => Ok(true),
-            false if self.is_read_shut && self.is_connection_based() => Ok(false),
-            false => Err(Error::WouldBlock),
-        }
+        if has_data { Ok(true) } else { self.end_of_data().map(|()| false) }
     }
 
-    /// Copies what a receive would return. Returns the number of bytes that were copied, and the
-    /// length of the whole message.
-    pub(super) fn peek_into(&mut self, bufs: &mut [&mut [u8]]) -> Result<(usize, usize)> {
+    /// Nothing waits, or not so far behind the front: EAGAIN unless it is the end of the stream.
+    fn end_of_data(&self) -> Result<()> {
+        let is_end = self.is_read_shut && self.is_connection_based();
+        if is_end { Ok(()) } else { Err(Error::WouldBlock) }
+    }
+
+    /// Copies what a receive would return, after `offset` bytes if SO_PEEK_OFF is on. Returns the
+    /// number of bytes that were copied, and the length of what is left of the message.
+    pub(super) fn peek_into(
+        &mut self,
+        bufs: &mut [&mut [u8]],
+        offset: Option<usize>,
+    ) -> Result<(usize, usize)> {
         if !self.check_receiver()? {
             return Ok((0, 0));
         }
-        let first = self.queue.front().ok_or(Error::WouldBlock)?;
+        let Some((at, skipped)) = self.find_to_peek(offset) else {
+            return match self.error.take() {
+                Some(error) => Err(error),
+                None => self.end_of_data().map(|()| (0, 0)),
+            };
+        };
+        let first = &mut self.queue[at];
+        first.is_peeked = true;
         if self.kind != SocketKind::Stream {
-            return Ok((copy_into(&first.data, bufs), first.data.len()));
+            let data = &first.data[skipped..];
+            return Ok((copy_into(data, bufs), data.len()));
         }
-        let mut to = Scatter::new(bufs);
-        for message in &self.queue {
-            if self.passes_credentials && message.credentials != first.credentials {
+        let credentials = first.credentials;
+        let (mut to, mut skipped) = (Scatter::new(bufs), skipped);
+        for message in self.queue.range(at..) {
+            if self.passes_credentials && message.credentials != credentials {
                 break;
             }
-            to.copy(&message.data);
+            to.copy(&message.data[mem::take(&mut skipped)..]);
             if to.is_full() || message.rights.is_some() {
                 break;
             }
         }
         Ok((to.copied, to.copied))
+    }
+
+    /// The place in the queue of the message that lies `offset` bytes behind the front, and how
+    /// many bytes of it are to be skipped. As on Linux an empty message is found once.
+    fn find_to_peek(&self, offset: Option<usize>) -> Option<(usize, usize)> {
+        let Some(mut left) = offset else { return Some((0, 0)) };
+        for (at, message) in self.queue.iter().enumerate() {
+            if left < message.data.len() || (left == 0 && !message.is_peeked) {
+                return Some((at, left));
+            }
+            left -= message.data.len();
+        }
+        None
     }
 }
 
@@ -310,10 +340,6 @@ impl ProtocolState for UnixSocket {
 
     fn take_error(&mut self) -> Option<Error> {
         self.error.take()
-    }
-
-    fn peek(&mut self, buf: &mut [u8]) -> Result<usize> {
-        Ok(self.peek_into(&mut [buf])?.0)
     }
 
     fn held_bytes(&self) -> usize {

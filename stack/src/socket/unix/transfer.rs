@@ -218,7 +218,7 @@ impl UnixSockets {
         let sender = env.common.record_mut(id)?.unix_mut()?;
         sender.outgoing_cost += cost;
         let rights = held.take().map(Box::new);
-        let message = QueuedMessage { data, from: id, credentials, rights, cost };
+        let message = QueuedMessage { data, from: id, credentials, rights, cost, is_peeked: false };
         env.common.record_mut(receiver)?.unix_mut()?.push(message);
         env.common.note_readiness(id, Wakeup::NONE);
         env.common.settle(receiver, Wakeup::ARRIVAL);
@@ -257,14 +257,16 @@ impl UnixSockets {
         if !self.check_receiver(env, id)? {
             return Ok(UnixReceived::default());
         }
-        match env.common.record(id)?.unix()?.kind {
-            SocketKind::Stream => self.receive_stream(env, id, bufs),
+        let received = match env.common.record(id)?.unix()?.kind {
+            SocketKind::Stream => self.receive_stream(env, id, bufs)?,
             _ => {
                 let message = self.receive_one(env, id)?;
                 let len = copy_into(&message.data, bufs);
-                Ok(self.take_message(env, message, len))
+                self.take_message(env, message, len)
             }
-        }
+        };
+        env.common.on_received(id, received.message_len);
+        Ok(received)
     }
 
     /// Receives one message, or a piece of a stream of at most `max` bytes, without a copy.
@@ -279,10 +281,12 @@ impl UnixSockets {
             unix.queued_len -= max;
             let rights = front.rights.take();
             self.discard(env, rights);
+            env.common.on_received(id, max);
             env.common.settle(id, Wakeup::NONE);
             return Ok(data);
         }
         let message = self.receive_one(env, id)?;
+        env.common.on_received(id, message.data.len());
         let mut data = message.data.clone();
         data.truncate(max);
         let received = self.take_message(env, message, data.len());
@@ -355,7 +359,7 @@ impl UnixSockets {
     }
 
     fn take_message(&mut self, env: &mut Env<'_>, message: QueuedMessage, len: usize) -> UnixReceived {
-        let QueuedMessage { data, from, credentials, rights, cost } = message;
+        let QueuedMessage { data, from, credentials, rights, cost, is_peeked: _ } = message;
         let from_name = name_of(env.common, &self.names, from);
         self.credit(env, from, cost);
         let passed = rights.map_or_else(Vec::new, |passed| self.rights.land(env.common, *passed));

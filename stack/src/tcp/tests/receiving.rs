@@ -404,9 +404,9 @@ fn answers_to_answers_do_not_loop() {
 fn peeking_leaves_the_data_and_reading_without_copy_takes_it() {
     let mut peer = Peer::plain();
     let mut buf = [0; 8];
-    assert_eq!(peer.connection.peek(&mut [&mut buf]), Err(Error::WouldBlock));
+    assert_eq!(peer.connection.peek(0, &mut [&mut buf]), Err(Error::WouldBlock));
     let _ = peer.data(b"abcdef");
-    assert_eq!(peer.connection.peek(&mut [&mut buf]), Ok(6));
+    assert_eq!(peer.connection.peek(0, &mut [&mut buf]), Ok(6));
     assert_eq!(&buf[..6], b"abcdef");
     let (data, _) = peer.call(|connection, ctx| connection.recv_bytes(ctx, 4));
     assert_eq!(&data.expect("data")[..], b"abcd");

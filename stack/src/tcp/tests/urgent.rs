@@ -52,10 +52,10 @@ fn the_last_urgent_byte_is_taken_out_of_the_stream() {
     assert!(!peer.connection.take_urgent_news());
     assert!(!peer.connection.is_at_mark());
     let mut buf = [0; 9];
-    assert_eq!(peer.connection.peek(&mut [&mut buf]), Ok(2));
+    assert_eq!(peer.connection.peek(0, &mut [&mut buf]), Ok(2));
     assert_eq!(read(&mut peer).as_deref(), Ok(&b"ab"[..]), "up to the mark");
     assert!(peer.connection.is_at_mark());
-    assert_eq!(peer.connection.peek(&mut [&mut buf]), Ok(2));
+    assert_eq!(peer.connection.peek(0, &mut [&mut buf]), Ok(2));
     assert_eq!(&buf[..2], b"de", "behind the hidden byte");
     assert_eq!(oob(&mut peer), Ok(b'c'));
     assert_eq!(oob(&mut peer), Err(Error::InvalidArgument), "it is there once");
