@@ -58,6 +58,7 @@
 //! | [`PROBE_LOOK_INTERVAL`] | 100 ms | how soon a DHCP client uses an address that was probed | not measured |
 //! | [`CONFLICT_LOOK_INTERVAL`] | 10 s | how soon a DHCP client notices that its address was lost | not measured |
 //! | [`RECEIVE_BURST`] | 64 | frames that one call impairs | not measured |
+//! | [`STREAM_BUFFER`] | 64 KiB | what a device on a stream reads or writes at once | not measured |
 //! | [`HELD_DELAY`] | 5 ms | how long an impaired frame waits to be overtaken | not measured |
 //! | [`PCAP_FLUSH_DELAY`] | 500 ms | when a recording is written out | not measured |
 
@@ -292,6 +293,10 @@ pub(crate) const CONFLICT_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Frames that one call of the fault injector takes from the device in it.
 pub(crate) const RECEIVE_BURST: usize = 64;
 
+/// Bytes that a device on a stream socket reads or writes with one call, or more if a frame is longer.
+#[cfg(unix)]
+pub(crate) const STREAM_BUFFER: usize = 64 << 10;
+
 /// How long a frame that the fault injector reorders waits to be overtaken.
 pub(crate) const HELD_DELAY: Duration = Duration::from_millis(5);
 
@@ -305,13 +310,14 @@ mod tests {
 
     /// Constants of other files that are not tuned: an RFC, an operating system, a file format or
     /// the arithmetic determines the value, or every value has the same effect.
-    const NOT_TUNED: [&str; 70] = [
+    const NOT_TUNED: [&str; 79] = [
         "ALL",
         "ANY_PORT",
         "ASKED_FOR",
         "ATTEMPT_DELAY",
         "BOOTREPLY",
         "CONFLICT_DELAY",
+        "DATA_VALID",
         "DNS",
         "DNS_PORT",
         "DOUBLED_BITS",
@@ -320,6 +326,10 @@ mod tests {
         "ETHERNET_LEN",
         "FIRST_TIMEOUT",
         "GLOBAL",
+        "GSO_ECN",
+        "GSO_TCPV4",
+        "GSO_TCPV6",
+        "GSO_UDP_L4",
         "HEADER_BYTES",
         "HOP_LIMIT",
         "ICMPV4_ECHO_REQUEST",
@@ -328,6 +338,7 @@ mod tests {
         "JITTER",
         "LARGEST_MTU",
         "LAST_TIMEOUT",
+        "LENGTH_LEN",
         "LINK_LOCAL",
         "MAGIC",
         "MAX_ATTEMPTS",
@@ -335,6 +346,7 @@ mod tests {
         "MAX_DNS_SERVERS",
         "MAX_DOUBLED",
         "MAX_EVENTS",
+        "MAX_HEADERS",
         "MAX_LABEL_BYTES",
         "MAX_MESSAGES",
         "MAX_MESSAGE_BYTES",
@@ -347,10 +359,12 @@ mod tests {
         "MAX_REQUESTS",
         "MAX_RESULTS",
         "MAX_ROUTES",
+        "MAX_RUN",
         "MAX_SEARCH",
         "MAX_SERVERS",
         "MAX_SLICES",
         "MAX_TIMEOUT",
+        "NEEDS_CSUM",
         "OPTION_CLASSLESS_ROUTES",
         "OPTION_DNS_SERVERS",
         "OPTION_DOMAIN",

@@ -6,13 +6,14 @@ mod interceptor;
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{addr, connection, impaired_pair, pair, pattern, start, within_time};
-use portolan::{RecvFlags, SendFlags, SocketOption};
-use portolan_runtime::device::MemoryPair;
+use portolan::{MacAddr, Medium, Offloads, RecvFlags, SendFlags, SocketOption};
+use portolan_runtime::device::{Device, FdDevice, FrameHeader, MemoryPair, StreamDevice};
 use portolan_runtime::{Keepalive, TcpListener, TcpStream};
 
 fn echo_server(listener: TcpListener) {
@@ -599,4 +600,48 @@ fn sockets_are_bound_to_interfaces_by_name() {
         let unknown = stream.bind_device(Some("if9")).unwrap_err();
         assert_eq!(unknown.kind(), ErrorKind::NotFound);
     });
+}
+
+/// Sends data between two hosts on these devices.
+fn transfer_over(devices: [impl Device + 'static; 2]) {
+    let [a, b] = devices;
+    let (server, client) = (start(1, a), start(2, b));
+    let (mut far, mut near) = connection(&server, &client);
+    let data = pattern(3_000_000, 5);
+    let sending = std::thread::spawn({
+        let data = data.clone();
+        move || {
+            near.write_all(&data).unwrap();
+            near.shutdown(Shutdown::Write).unwrap();
+            near
+        }
+    });
+    let mut received = Vec::new();
+    far.read_to_end(&mut received).unwrap();
+    assert!(received == data);
+    drop(sending.join().unwrap());
+}
+
+#[test]
+fn data_crosses_sockets_of_the_host_with_and_without_offloads() {
+    const MEDIUMS: [Medium; 2] =
+        [Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, 1])), Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, 2]))];
+    for (header, offloads) in [
+        (FrameHeader::None, Offloads::NONE),
+        (FrameHeader::Virtio, Offloads::ALL),
+        (FrameHeader::VirtioWithBuffers, Offloads::ALL),
+    ] {
+        within_time(move || {
+            let (a, b) = UnixStream::pair().unwrap();
+            let device =
+                |socket, medium| StreamDevice::new(socket, medium, 1500).unwrap().header(header, offloads);
+            transfer_over([device(a, MEDIUMS[0]), device(b, MEDIUMS[1])]);
+        });
+        within_time(move || {
+            let (a, b) = UnixDatagram::pair().unwrap();
+            let device =
+                |socket, medium| FdDevice::new(socket, medium, 1500).unwrap().header(header, offloads);
+            transfer_over([device(a, MEDIUMS[0]), device(b, MEDIUMS[1])]);
+        });
+    }
 }

@@ -6,7 +6,6 @@
 //! |---|---|
 //! | [`Tap`], [`TapBuilder`] | the device, and the kernel's side of it |
 //! | `tun` | `/dev/net/tun` and its ioctls |
-//! | `vnet` | virtio-net headers: runs of segments in one piece, and incomplete checksums |
 //! | `netlink` | sets up the kernel's side |
 //! | [`isolate`] | moves the process into a new network namespace, without privileges |
 //! | [`Error`] | the errors, each with advice on what to do |
@@ -46,7 +45,6 @@ mod tap;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tun;
-mod vnet;
 
 pub use error::Error;
 pub use limits::{MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU};

@@ -5,13 +5,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::task::Waker;
 
 use portolan::{Cidr, Frame, MacAddr, Medium, Offloads, Transmit};
-use portolan_runtime::device::{Device, Outgoing, Readiness, ReceiveBuffer, Received, Sent, write_vectored};
+use portolan_runtime::device::{
+    Device, Outgoing, Readiness, ReceiveBuffer, Received, Sent, virtio, write_vectored,
+};
 
 use crate::Error;
 use crate::limits::{MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU};
 use crate::netlink::Netlink;
 use crate::tun::{self, Queues};
-use crate::vnet;
 
 /// The default name of a device; the kernel replaces `%d` by a number.
 pub const DEFAULT_NAME: &str = "portolan%d";
@@ -266,7 +267,7 @@ impl Tap {
 
     fn send(&self, transmit: &Transmit) -> io::Result<Sent> {
         let written = match self.offloads {
-            Some(_) => write_vectored(&self.fd, &vnet::header_for(transmit), transmit),
+            Some(_) => write_vectored(&self.fd, &virtio::header_for(transmit), transmit),
             None => write_vectored(&self.fd, &[], transmit),
         };
         match written {
@@ -284,7 +285,7 @@ impl Tap {
 
     fn recv(&mut self) -> io::Result<Option<Frame>> {
         match self.buffer.read_frame(|room| Ok(rustix::io::read(&self.fd, room)?)) {
-            Ok(Some(bytes)) if self.offloads.is_some() => Ok(vnet::frame_from(bytes)),
+            Ok(Some(bytes)) if self.offloads.is_some() => Ok(virtio::frame_from(bytes)),
             Ok(bytes) => Ok(bytes.map(Frame::new)),
             Err(error) if Tap::is_gone(&error) => Err(self.gone()),
             // The frame that the error is about has left the queue; the next call gets the next

@@ -9,9 +9,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use portolan::Offloads;
+use portolan_runtime::device::virtio::HEADER_LEN;
 use rustix::fs::{Mode, OFlags};
-
-use crate::vnet::HEADER_LEN;
 
 const TUN: &str = "/dev/net/tun";
 

@@ -79,6 +79,11 @@ pub struct Interception;
 #[doc = include_str!("../../docs/dhcp.md")]
 pub struct Dhcp;
 
+/// The code in `docs/devices.md` is compiled and run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/devices.md")]
+pub struct DevicesPage;
+
 /// The code in `docs/names.md` is compiled and run as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/names.md")]

@@ -69,6 +69,13 @@ fn ping() {
 }
 
 #[test]
+fn qemu_nic() {
+    let printed = run("qemu_nic");
+    assert_says(&printed, &["10.0.2.15:", "sends Some(\"GET / HTTP/1.0\")", "guest: hello, 10.0.2.15"]);
+    assert_says(&printed, &["host: the guest has ended"]);
+}
+
+#[test]
 fn router() {
     let printed = run("router");
     assert_says(&printed, &["10.0.2.2 answers 10.0.1.2:", "fd02::2 answers [fd03::2]:"]);

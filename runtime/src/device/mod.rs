@@ -5,6 +5,8 @@
 //! sees, `Impair<PcapWriter<Tap>>` what the wire sees.
 
 mod channel;
+#[cfg(unix)]
+mod fd;
 mod impair;
 mod impairment;
 mod lane;
@@ -14,8 +16,13 @@ mod pcap;
 mod readiness;
 mod receive_buffer;
 mod received;
+#[cfg(unix)]
+mod stream;
+pub mod virtio;
 
 pub use channel::{ChannelDevice, Packet, PacketChannel, PacketReceiver, PacketSender};
+#[cfg(unix)]
+pub use fd::{FdDevice, FrameHeader};
 pub use impair::{Impair, ImpairCounters};
 pub use impairment::{ImpairCounts, ImpairQueue, Impairable, Impairment, Outage, ParseImpairmentError};
 pub use memory::{MemoryDevice, MemoryPair, memory_pair};
@@ -24,6 +31,8 @@ pub use pcap::PcapWriter;
 pub use readiness::{Interest, Readiness};
 pub use receive_buffer::ReceiveBuffer;
 pub use received::Received;
+#[cfg(unix)]
+pub use stream::StreamDevice;
 
 use std::io;
 #[cfg(unix)]
@@ -73,7 +82,6 @@ use crate::platform::poll::AsFd;
 /// /// A non-blocking, connected socket.
 /// struct Tunnel {
 ///     socket: UdpSocket,
-///     packet: Vec<u8>,
 ///     buffer: ReceiveBuffer,
 /// }
 ///

@@ -6,6 +6,7 @@
 //! | `poll` | `ppoll`, in nanoseconds | `poll`, in milliseconds where there is no `ppoll` |
 //! | `host_poll` | epoll | nothing: pollers take no descriptors of the host |
 //! | `timer_slack` | `PR_SET_TIMERSLACK` | nothing to set |
+//! | `host_fd` | `read`, `write` | the same (Unix), nothing (Windows): devices on descriptors are for Unix |
 //! | `gather` | `writev` | `writev` (Unix), nothing (Windows): only devices outside of this crate need it |
 //!
 //! Only Linux is tested. The library also compiles for macOS and for Windows (`cargo check -p
@@ -21,6 +22,8 @@
 
 #[cfg(unix)]
 pub(crate) mod gather;
+#[cfg(unix)]
+pub(crate) mod host_fd;
 pub(crate) mod host_poll;
 pub(crate) mod poll;
 pub(crate) mod signal;

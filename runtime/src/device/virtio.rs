@@ -1,13 +1,16 @@
-//! Virtio-net headers: the ten bytes before each frame of a TAP device that describe the remaining
-//! work.
+//! Virtio-net headers: the ten bytes before each frame that say which work is left to do. TAP
+//! devices and the sockets of virtual machines have them.
 //!
 //! With them, runs of up to 64 KiB are passed in one system call and no checksum is computed.
 
 use bytes::{Buf, Bytes};
 use portolan::{ChecksumState, Frame, PartialChecksum, SegmentKind, Segments, Transmit};
 
-/// The length of `struct virtio_net_hdr` of linux/virtio_net.h.
-pub(crate) const HEADER_LEN: usize = 10;
+use super::Written;
+
+/// The length of `struct virtio_net_hdr` of linux/virtio_net.h. Where a device joins buffers, or
+/// speaks version 1 of virtio, two more bytes follow.
+pub const HEADER_LEN: usize = 10;
 
 const NEEDS_CSUM: u8 = 1;
 const DATA_VALID: u8 = 2;
@@ -18,16 +21,25 @@ const GSO_UDP_L4: u8 = 5;
 /// A flag beside the type: the first segment has CWR.
 const GSO_ECN: u8 = 0x80;
 
-/// The header in front of a frame for the kernel.
-pub(crate) fn header_for(transmit: &Transmit) -> [u8; HEADER_LEN] {
+/// Returns the header in front of a frame that a stack sends.
+pub fn header_for(transmit: &Transmit) -> [u8; HEADER_LEN] {
+    header(transmit.checksum(), transmit.segments(), transmit.header().len())
+}
+
+/// Returns the header in front of a frame that was written to memory of the device.
+pub fn header_for_written(written: &Written) -> [u8; HEADER_LEN] {
+    header(written.checksum, written.segments, written.header_len)
+}
+
+fn header(checksum: Option<PartialChecksum>, segments: Option<Segments>, len: usize) -> [u8; HEADER_LEN] {
     let mut flags = 0;
     let (mut gso_type, mut gso_size, mut header_len) = (0, 0, 0);
     let (mut start, mut offset) = (0, 0);
-    if let Some(checksum) = transmit.checksum() {
+    if let Some(checksum) = checksum {
         flags = NEEDS_CSUM;
         (start, offset) = (checksum.start, checksum.offset);
     }
-    if let Some(segments) = transmit.segments() {
+    if let Some(segments) = segments {
         gso_type = match segments.kind {
             SegmentKind::TcpV4 => GSO_TCPV4,
             SegmentKind::TcpV6 => GSO_TCPV6,
@@ -35,14 +47,14 @@ pub(crate) fn header_for(transmit: &Transmit) -> [u8; HEADER_LEN] {
         };
         gso_size = segments.len;
         // A hint: the part of the frame that the kernel copies into one piece. At most 128 bytes.
-        header_len = transmit.header().len() as u16;
+        header_len = len as u16;
     }
     let [[a, b], [c, d], [e, f], [g, h]] = [header_len, gso_size, start, offset].map(u16::to_ne_bytes);
     [flags, gso_type, a, b, c, d, e, f, g, h]
 }
 
-/// The frame behind the header from the kernel; `None` if the header is incomplete.
-pub(crate) fn frame_from(mut bytes: Bytes) -> Option<Frame> {
+/// Returns the frame behind a header; `None` if the header is incomplete.
+pub fn frame_from(mut bytes: Bytes) -> Option<Frame> {
     let &[flags, gso_type, _, _, c, d, e, f, g, h] = bytes.first_chunk()?;
     let [gso_size, start, offset] = [[c, d], [e, f], [g, h]].map(u16::from_ne_bytes);
     bytes.advance(HEADER_LEN);
