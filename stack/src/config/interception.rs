@@ -9,7 +9,7 @@ use core::time::Duration;
 pub struct InterceptionConfig {
     /// The most connections that wait for a decision. A further one replaces another: first the
     /// oldest of those whose SYN was never repeated, since SYNs from forged addresses seldom are.
-    /// 16,384: 4 MiB.
+    /// 16,384: 6 MiB.
     pub max_pending: usize,
     /// The most of one source, an IPv4 address or an IPv6 /64 (a neighbour counts alone). A further
     /// one replaces another of this source. 4,096.
