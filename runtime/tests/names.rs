@@ -163,7 +163,7 @@ fn a_connection_to_a_name_goes_to_the_first_address_that_answers() {
         let begin = Instant::now();
         let stream = TcpStream::connect(&client, ("dead", 80)).unwrap();
         assert_eq!(peer(&stream), "[fd00::1]:80");
-        assert!((250..1500).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+        assert!((250..2500).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
         let several: Vec<SocketAddr> = ["10.0.0.9:80", "10.0.0.1:80"].map(|a| a.parse().unwrap()).into();
         assert_eq!(peer(&TcpStream::connect(&client, &several).unwrap()), "10.0.0.1:80");
         let stream = TcpStream::connect_timeout(&client, "10.0.0.1:80", Duration::from_secs(5)).unwrap();
