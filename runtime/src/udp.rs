@@ -19,7 +19,7 @@ use crate::socket::{Socket, domain_of};
 /// A datagram socket, modelled on `std::net::UdpSocket`.
 #[derive(Debug)]
 pub struct UdpSocket {
-    socket: Arc<Socket>,
+    pub(crate) socket: Arc<Socket>,
 }
 
 impl UdpSocket {

@@ -61,6 +61,7 @@ mod tcp_socket;
 mod tcp_stream;
 #[cfg(feature = "tokio")]
 mod tokio_io;
+mod udp_socket;
 mod wait;
 
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
@@ -69,3 +70,4 @@ pub use ready::Ready;
 pub use tcp_listener::TcpListener;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
+pub use udp_socket::UdpSocket;

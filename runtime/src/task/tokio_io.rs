@@ -1,7 +1,7 @@
 //! The traits of tokio, and the functions that take its `ReadBuf`.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,7 +11,7 @@ use crate::socket::Socket;
 use crate::socket::stream::Slices;
 use crate::task::halves::Stream;
 use crate::task::wait::poll_call;
-use crate::task::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, WriteHalf};
+use crate::task::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UdpSocket, WriteHalf};
 
 /// Polls for data, which it appends to the buffer.
 fn poll_read(socket: &Socket, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -48,6 +48,40 @@ fn poll_peek(socket: &Socket, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Po
         buf.advance(len);
         len
     })
+}
+
+/// The functions with tokio's `ReadBuf`.
+impl UdpSocket {
+    /// Polls for a datagram from the connected peer. The last task that polled is woken.
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_recv_from(cx, buf).map_ok(|_| ())
+    }
+
+    /// Polls for a datagram. Returns its sender; the part that does not fit into the buffer is
+    /// lost. The last task that polled is woken.
+    pub fn poll_recv_from(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<SocketAddr>> {
+        poll_call(cx, self.socket(), |calls| calls.recv_msg()).map_ok(|(data, meta)| {
+            buf.put_slice(&data[..data.len().min(buf.remaining())]);
+            meta.peer()
+        })
+    }
+
+    /// Like [`poll_recv_from`](UdpSocket::poll_recv_from), but leaves the datagram in the queue.
+    pub fn poll_peek_from(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<SocketAddr>> {
+        let peeked = poll_call(cx, self.socket(), |calls| calls.peek_from(buf.initialize_unfilled()));
+        peeked.map_ok(|(len, from)| {
+            buf.advance(len);
+            from
+        })
+    }
 }
 
 /// `AsyncRead`, for a type with a method `socket`.

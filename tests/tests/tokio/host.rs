@@ -2,7 +2,7 @@
 
 pub(crate) use tokio::io::Interest;
 pub(crate) use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-pub(crate) use tokio::net::{TcpListener, TcpSocket, TcpStream};
+pub(crate) use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +32,16 @@ impl World {
     pub(crate) fn near(&self) -> SocketAddr {
         ([127, 0, 0, 1], 0).into()
     }
+
+    /// Two datagram sockets that can reach each other.
+    pub(crate) async fn datagrams(&self) -> (UdpSocket, UdpSocket) {
+        let bind = || UdpSocket::bind(("127.0.0.1", 0));
+        (bind().await.unwrap(), bind().await.unwrap())
+    }
 }
 
 #[path = "tcp.rs"]
 pub(crate) mod tcp;
+
+#[path = "udp.rs"]
+pub(crate) mod udp;

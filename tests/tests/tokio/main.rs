@@ -35,7 +35,8 @@ async fn run<W>(case: Case<W>, world: W) -> Seen {
 fn compare(executor: tokio::runtime::Runtime) {
     let world = ours::World::new();
     let mut different = String::new();
-    let all = host::tcp::CASES.iter().zip(ours::tcp::CASES);
+    let of_host = host::tcp::CASES.iter().chain(host::udp::CASES);
+    let all = of_host.zip(ours::tcp::CASES.iter().chain(ours::udp::CASES));
     for ((name, host), (_, ours)) in all {
         let seen = [
             executor.block_on(async { tokio::spawn(run(*host, host::World)).await }),

@@ -1,7 +1,7 @@
 //! The runtime's sockets, for the programs.
 
 pub(crate) use portolan_runtime::task::{
-    Interest, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpSocket, TcpStream,
+    Interest, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpSocket, TcpStream, UdpSocket,
 };
 
 use std::io;
@@ -50,7 +50,15 @@ impl World {
     pub(crate) fn near(&self) -> SocketAddr {
         ([10, 0, 0, 2], 0).into()
     }
+
+    pub(crate) async fn datagrams(&self) -> (UdpSocket, UdpSocket) {
+        let near = UdpSocket::bind(&*self.near, ([10, 0, 0, 2], 0)).await.unwrap();
+        (near, UdpSocket::bind(&*self.far, ([10, 0, 0, 1], 0)).await.unwrap())
+    }
 }
 
 #[path = "tcp.rs"]
 pub(crate) mod tcp;
+
+#[path = "udp.rs"]
+pub(crate) mod udp;
