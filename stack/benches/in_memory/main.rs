@@ -16,9 +16,13 @@
 //! - `cycle`: the time that both ends together take to open a connection, send a byte over it and
 //!   close it, while some number of others are open and 6,000 are in TIME-WAIT;
 //! - `poller`: the time to ask a poller what is ready (`wait`), and to bring a datagram each to ten
-//!   descriptors, ask the poller and read them (`round`), while some number are registered.
+//!   descriptors, ask the poller and read them (`round`), while some number are registered;
+//! - `group`: the time to send a datagram to a multicast group and to read it from the only member
+//!   on its port, while some number of sockets on other ports are members of the group, too.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 
+#[path = "groups.rs"]
+mod groups;
 #[allow(dead_code, reason = "not all of it is run from here")]
 #[path = "pairs.rs"]
 mod pairs;
@@ -30,6 +34,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use portolan::Offloads;
 
+use groups::Members;
 use pairs::{BATCH, BULK_BYTES, Copies, portolan_side, smoltcp_side};
 use pollers::{Polled, READY};
 
@@ -153,6 +158,19 @@ fn poller(c: &mut Criterion) {
     group.finish();
 }
 
+fn group(c: &mut Criterion) {
+    let mut group = c.benchmark_group("group");
+    group.throughput(Throughput::Elements(1)).measurement_time(Duration::from_secs(3));
+    for elsewhere in [1, 1_000] {
+        let mut members = Lazy::new(|| Members::new(elsewhere));
+        group.bench_function(BenchmarkId::new("portolan", elsewhere), |b| {
+            let members = members.get();
+            b.iter(|| members.round());
+        });
+    }
+    group.finish();
+}
+
 /// Runs batches until `count` segments are done. Returns the time for exactly `count`.
 fn per_segment(count: u64, mut batch: impl FnMut() -> Duration) -> Duration {
     let batches = count.div_ceil(BATCH as u64);
@@ -160,5 +178,5 @@ fn per_segment(count: u64, mut batch: impl FnMut() -> Duration) -> Duration {
     total.mul_f64(count as f64 / (batches * BATCH as u64) as f64)
 }
 
-criterion_group!(benches, bulk, segment, cycle, poller);
+criterion_group!(benches, bulk, segment, cycle, poller, group);
 criterion_main!(benches);
