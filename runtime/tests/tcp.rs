@@ -1,6 +1,8 @@
 //! Blocking TCP between two runtimes.
 
 mod common;
+#[path = "tcp/futures_io.rs"]
+mod futures_io;
 #[path = "tcp/interceptor.rs"]
 mod interceptor;
 

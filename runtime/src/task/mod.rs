@@ -7,7 +7,10 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `futures-io` | `futures_io::AsyncRead` and `AsyncWrite` (version 0.3), the traits of async-std, smol and libraries without an executor |
 //! | `tokio` | `tokio::io::AsyncRead` and `AsyncWrite`, the `poll_*` functions that take a `ReadBuf`, and tokio's cooperative budget |
+//!
+//! Both features can be on at once. Programs import the traits that they use.
 //!
 //! All `async` functions here are cancel safe, with one exception: a dropped
 //! [`TcpStream::connect`] ends the attempt. A dropped call has received and sent nothing. The `poll`
@@ -53,9 +56,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "futures-io")]
+mod futures_io;
 mod halves;
 mod ready;
 mod stream_calls;
+#[cfg(any(feature = "futures-io", feature = "tokio"))]
+mod stream_polls;
 mod tcp_listener;
 mod tcp_socket;
 mod tcp_stream;

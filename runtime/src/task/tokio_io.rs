@@ -1,7 +1,7 @@
 //! The traits of tokio, and the functions that take its `ReadBuf`.
 
 use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::socket::Socket;
 use crate::socket::stream::Slices;
 use crate::task::halves::Stream;
+use crate::task::stream_polls::{end_writing, poll_write, poll_write_vectored};
 use crate::task::wait::poll_call;
 use crate::task::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UdpSocket, WriteHalf};
 
@@ -21,26 +22,6 @@ fn poll_read(socket: &Socket, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Po
     }
     poll_call(cx, socket, |calls| calls.read_at_most(wanted))
         .map_ok(|slices: Slices| slices.iter().for_each(|slice| buf.put_slice(slice)))
-}
-
-fn poll_write(socket: &Socket, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-    poll_call(cx, socket, |calls| calls.write_stream(data))
-}
-
-fn poll_write_vectored(
-    socket: &Socket,
-    cx: &mut Context<'_>,
-    data: &[IoSlice<'_>],
-) -> Poll<io::Result<usize>> {
-    poll_call(cx, socket, |calls| calls.write_slices(data))
-}
-
-/// Ends the half that writes. For one that has ended that is no error, as in tokio.
-fn end_writing(socket: &Socket) -> io::Result<()> {
-    match socket.shutdown(Shutdown::Write) {
-        Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-        result => result,
-    }
 }
 
 fn poll_peek(socket: &Socket, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
