@@ -39,7 +39,7 @@ fn a_runtime_without_interface_or_address_is_refused() {
     assert_eq!(
         refusal_of(&[]),
         "memory-a has no address: give one with Builder::interface, such as \"10.0.0.2/24\"; for addresses that come later \
-         (Stack::add_address), make the stack with Stack::new and drive it with Runtime::start"
+         (Stack::add_address, DHCP), call Builder::addresses_later"
     );
 }
 
