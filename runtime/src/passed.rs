@@ -146,7 +146,7 @@ impl UnixStream {
     /// [`SocketOption::PassCredentials`](portolan::SocketOption::PassCredentials) what another
     /// sender has sent.
     ///
-    /// `read` closes the sockets that come with its data.
+    /// `read` ends at the same places, and closes the sockets that come with its data.
     pub fn recv_with(&self, buf: &mut [u8], max_sockets: usize) -> io::Result<UnixReceived> {
         self.socket.calls().recv_with_rights(buf, max_sockets).map(UnixReceived::from)
     }

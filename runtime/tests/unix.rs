@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSliceMut, Read, Write};
 use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{pair, pattern, within_time};
 use portolan::{Credentials, Interest, SocketOption, UnixAddr};
 use portolan_runtime::{
-    PassedSocket, Poller, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
+    PassedSocket, Poller, Source, TcpListener, TcpStream, UdpSocket, UnixDatagram, UnixListener, UnixStream,
 };
 
 #[test]
@@ -152,6 +152,55 @@ fn sockets_are_passed_from_owner_to_owner() {
         assert_eq!(received.credentials, Some(Credentials { pid: 4, uid: 5, gid: 6 }));
         near.shutdown(Shutdown::Write).unwrap();
         assert_eq!(far.recv_with(&mut buf, 1).unwrap().len, 0);
+    });
+}
+
+#[test]
+fn no_read_joins_what_descriptors_or_credentials_keep_apart() {
+    within_time(|| {
+        let (host, _) = pair();
+        let sender = host.handle().new_owner().unwrap();
+        let name = UnixAddr::abstract_name("reader").unwrap();
+        let listener = UnixListener::bind_addr(&host, &name).unwrap();
+        let mut near = UnixStream::connect_addr(&sender, &name).unwrap();
+        let far = listener.accept().unwrap().0;
+        let read = || {
+            let mut buf = [0; 16];
+            let len = (&far).read(&mut buf).unwrap();
+            String::from_utf8(buf[..len].to_vec()).unwrap()
+        };
+        let read_vectored = || {
+            let (mut first, mut second) = ([0], [0; 15]);
+            let bufs = &mut [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+            let len = (&far).read_vectored(bufs).unwrap();
+            String::from_utf8([&first[..], &second[..]].concat()[..len].to_vec()).unwrap()
+        };
+
+        for read in [&read as &dyn Fn() -> String, &read_vectored] {
+            // A read ends behind data that came with descriptors, and not before it.
+            let passed: [&dyn Source; 1] = [&near];
+            for (data, passes) in [("a", true), ("b", false), ("c", true), ("d", true), ("e", false)] {
+                near.send_with(data.as_bytes(), &passed[..usize::from(passes)]).unwrap();
+            }
+            assert_eq!([read(), read(), read(), read()], ["a", "bc", "d", "e"]);
+
+            // The descriptors go with the first bytes; the others are like any data.
+            near.send_with(b"passed", &[&near]).unwrap();
+            near.write_all(b"on").unwrap();
+            assert_eq!((&far).read(&mut [0; 2]).unwrap(), 2);
+            assert_eq!(read(), "ssedon");
+
+            // Credentials count on request only.
+            for (asks, reads) in [(false, &["abcd"][..]), (true, &["a", "bc", "d"][..])] {
+                far.set_option(SocketOption::PassCredentials(asks)).unwrap();
+                for (data, uid) in [("a", 1), ("b", 2), ("c", 2), ("d", 3)] {
+                    sender.set_credentials(Credentials { pid: 1, uid, gid: 1 }).unwrap();
+                    near.write_all(data.as_bytes()).unwrap();
+                }
+                assert_eq!(reads.iter().map(|_| read()).collect::<Vec<_>>(), reads);
+            }
+            far.set_option(SocketOption::PassCredentials(false)).unwrap();
+        }
     });
 }
 

@@ -333,9 +333,19 @@ calls! {
     }
 
     /// Like [`recv`](Stack::recv) without a copy: one slice of at most `max` bytes, empty at the
-    /// end of the stream.
+    /// end of the stream. It closes descriptors that come with the data, as `recv` does.
     pub fn recv_bytes(&mut self, now: Instant, d: Descriptor, max: usize) -> Result<Bytes> {
         call_at(self, now, d, |kind, env, id| kind.receive_bytes(env, id, max))
+    }
+
+    /// Whether a receive that collects several slices of [`recv_bytes`](Stack::recv_bytes) may take
+    /// the next one: `false` at the mark of urgent data, behind data of a Unix-domain stream that
+    /// came with descriptors, and, with SO_PASSCRED, before data of other credentials. [`recv`]
+    /// ends there by itself. Always `false` for sockets that receive messages.
+    ///
+    /// [`recv`]: Stack::recv
+    pub fn may_read_on(&self, d: Descriptor) -> Result<bool> {
+        Ok(tcp::may_read_on(socket_of(self, d)?.1))
     }
 
     /// Like [`recv`](Stack::recv), but leaves the data in the queue (MSG_PEEK). A pending error is

@@ -283,7 +283,8 @@ fn take_deferred_error(core: &mut EngineCore, id: SocketId) -> portolan::Result<
     error.map_or(Ok(()), Err)
 }
 
-/// Takes the data that is there, at most `max` bytes; none at the end of the stream.
+/// Takes the data that is there and that one receive may return, at most `max` bytes; none at the
+/// end of the stream.
 fn take_slices(
     core: &mut EngineCore,
     now: Instant,
@@ -301,7 +302,7 @@ fn take_slices(
             Ok(slice) => {
                 left -= slice.len().min(left);
                 slices.push(slice);
-                if core.owner_of(d)?.at_mark(d)? {
+                if left > 0 && !core.owner_of(d)?.may_read_on(d)? {
                     break;
                 }
             }

@@ -51,6 +51,7 @@ macro_rules! results {
             ("end_of_datagrams", caller.end_of_datagrams(NOW, d).err()),
             ("peek", caller.peek(d, &mut buf).err()),
             ("peek_from", caller.peek_from(d, &mut buf).err()),
+            ("may_read_on", caller.may_read_on(d).err()),
             ("at_mark", caller.at_mark(d).err()),
             ("is_below_low_water", caller.is_below_low_water(d, 1).err()),
             ("shutdown", caller.shutdown(NOW, d, Shutdown::Both).err()),

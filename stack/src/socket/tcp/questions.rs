@@ -52,6 +52,15 @@ pub(crate) fn is_at_mark(socket: &Socket) -> Result<bool> {
     }
 }
 
+/// Whether a receive that has taken a slice of a stream may take the next one, too.
+pub(crate) fn may_read_on(socket: &Socket) -> bool {
+    match &socket.protocol {
+        Protocol::Tcp(_) => is_at_mark(socket) == Ok(false),
+        Protocol::Unix(unix) => socket.kind == SocketKind::Stream && unix.may_read_on(),
+        _ => false,
+    }
+}
+
 /// SIOCOUTQNSD. EINVAL for a listener, EOPNOTSUPP for datagrams.
 pub(crate) fn unsent_bytes(socket: &Socket) -> Result<usize> {
     match &socket.protocol {

@@ -59,6 +59,9 @@ pub(crate) struct UnixSocket {
     pub(in crate::socket) peer_credentials: Option<Credentials>,
     /// SO_PASSCRED.
     pub(in crate::socket) passes_credentials: bool,
+    /// The credentials of the data that `receive_slice` returned last; `None` if descriptors came
+    /// with that data, so that a receive ends behind it.
+    pub(super) last_slice: Option<Credentials>,
     /// How many messages that wait to be received pass this socket on.
     pub(super) in_flight: u32,
 }
@@ -126,6 +129,7 @@ impl UnixSocket {
             is_write_shut: false,
             peer_credentials: None,
             passes_credentials: false,
+            last_slice: None,
             in_flight: 0,
         }
     }
@@ -169,6 +173,12 @@ impl UnixSocket {
     /// without data does not count.
     pub(super) fn has_unread(&self) -> bool {
         self.queue.len() > 1 || self.queued_len > 0
+    }
+
+    /// Whether a receive that has taken a slice may take the next one, too.
+    pub(in crate::socket) fn may_read_on(&self) -> bool {
+        let is_same = |last| self.queue.front().is_none_or(|next| next.credentials == last);
+        self.last_slice.is_some_and(|last| !self.passes_credentials || is_same(last))
     }
 
     /// Whether something waits; not so at the end of the stream. EAGAIN, the pending error, or an

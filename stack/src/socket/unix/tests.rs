@@ -244,6 +244,33 @@ fn credentials_keep_the_data_of_two_senders_apart() {
 }
 
 #[test]
+fn slices_of_one_receive_are_told_from_those_of_the_next() {
+    let mut stack = stack();
+    let other = stack.add_owner();
+    stack.set_credentials(other, Credentials { pid: 9, uid: 9, gid: 9 }).unwrap();
+    let [near, far] = pair(&mut stack, SocketKind::Stream);
+    let theirs = stack.duplicate_to(near, other).unwrap();
+    let take = |stack: &mut Stack, d, max| {
+        let len = stack.recv_bytes(NOW, d, max).unwrap().len();
+        (len, stack.may_read_on(d).unwrap())
+    };
+    for passes in [false, true] {
+        stack.set_option(NOW, far, SocketOption::PassCredentials(passes)).unwrap();
+        pass(&mut stack, near, &[near]).unwrap();
+        stack.send(NOW, near, b"ours").unwrap();
+        assert!(!take(&mut stack, far, 16).1, "descriptors came with the data");
+        assert_eq!(take(&mut stack, far, 1), (1, true));
+        assert_eq!(take(&mut stack, far, 16), (3, true), "nothing is there yet");
+        stack.owner(other).unwrap().send(NOW, theirs, b"theirs").unwrap();
+        assert_eq!(stack.may_read_on(far), Ok(!passes));
+        assert_eq!(take(&mut stack, far, 16), (6, true));
+    }
+    let [near, far] = pair(&mut stack, SocketKind::SeqPacket);
+    stack.send(NOW, near, b"message").unwrap();
+    assert_eq!(take(&mut stack, far, 16), (7, false));
+}
+
+#[test]
 fn names_are_limited_and_kinds_are_kept_apart() {
     let mut config = Config::default();
     config.unix.max_names = 3;

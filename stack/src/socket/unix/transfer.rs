@@ -276,6 +276,7 @@ impl UnixSockets {
         }
         let unix = env.common.record_mut(id)?.unix_mut()?;
         let front = unix.queue.front_mut().ok_or(Error::WouldBlock)?;
+        unix.last_slice = front.rights.is_none().then_some(front.credentials);
         if unix.kind == SocketKind::Stream && front.data.len() > max {
             let data = front.data.split_to(max);
             unix.queued_len -= max;
