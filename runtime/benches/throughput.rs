@@ -1,10 +1,11 @@
 //! The throughput of two runtimes on one wire in memory: bytes a second in bulk, and round trips of
-//! one byte; the same bulk over two packet channels, between which the program moves the packets; and of Unix-domain sockets, beside those of the host. And the time in which a socket
-//! is opened and closed, while few or many others are open, and in which many sockets are listed.
+//! one byte; the same bulk over two packet channels, between which the program moves the packets;
+//! and of Unix-domain sockets, beside those of the host. And the time in which a socket is opened
+//! and closed, while few or many others are open, and in which many sockets are listed.
 //!
-//! `cargo bench -p portolan-runtime [-- bulk | round_trips | channel | unix | open | walk]`. The benchmark
-//! sets no limits: its figures are for comparing two builds on one machine. With `--test` it does a
-//! thousandth of the work, to see that it runs.
+//! `cargo bench -p portolan-runtime [-- bulk | round_trips | channel | unix | open | walk]`. The
+//! benchmark sets no limits: its figures are for comparing two builds on one machine. With `--test`
+//! it does a thousandth of the work, to see that it runs.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -78,7 +79,8 @@ fn connection(server: &Runtime, client: &Runtime) -> io::Result<(TcpStream, TcpS
     Ok((listener.accept()?.0, near))
 }
 
-/// Bulk as a VPN carries it: the program takes each packet from one stack and gives it to the other.
+/// Bulk as a VPN carries it: the program takes each packet from one stack and gives it to the
+/// other.
 fn channel() -> io::Result<()> {
     let (near, to_near, from_near) = PacketChannel::new(Medium::Ip).build();
     let (far, to_far, from_far) = PacketChannel::new(Medium::Ip).build();

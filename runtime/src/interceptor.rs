@@ -113,11 +113,11 @@ impl TcpInterceptor {
 }
 
 /// Accepts the UDP flows to other hosts that interfaces intercept
-/// ([`Builder::intercept`](crate::Builder::intercept)), one for each source and destination. A stack
-/// has at most one.
+/// ([`Builder::intercept`](crate::Builder::intercept)), one for each source and destination. A
+/// stack has at most one.
 ///
-/// Several threads may call [`accept`](UdpInterceptor::accept) at the same time. When the last clone
-/// is dropped, datagrams that belong to no accepted flow are refused ("port unreachable").
+/// Several threads may call [`accept`](UdpInterceptor::accept) at the same time. When the last
+/// clone is dropped, datagrams that belong to no accepted flow are refused ("port unreachable").
 ///
 /// ```
 /// use portolan::Interception;

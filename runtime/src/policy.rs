@@ -279,8 +279,8 @@ pub(crate) const MAX_NEGATIVE_CACHED_FOR: Duration = Duration::from_secs(3600);
 
 // DHCP.
 
-/// How often a DHCP client looks whether the stack has finished to probe an address, which takes one
-/// to three seconds (RFC 5227).
+/// How often a DHCP client looks whether the stack has finished to probe an address, which takes
+/// one to three seconds (RFC 5227).
 #[cfg(feature = "dhcp")]
 pub(crate) const PROBE_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -293,7 +293,8 @@ pub(crate) const CONFLICT_LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// Frames that one call of the fault injector takes from the device in it.
 pub(crate) const RECEIVE_BURST: usize = 64;
 
-/// Bytes that a device on a stream socket reads or writes with one call, or more if a frame is longer.
+/// Bytes that a device on a stream socket reads or writes with one call, or more if a frame is
+/// longer.
 #[cfg(unix)]
 pub(crate) const STREAM_BUFFER: usize = 64 << 10;
 

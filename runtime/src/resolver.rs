@@ -27,14 +27,14 @@ const ANY_PORT: u16 = 53;
 /// Looks up the addresses of names, with the stack's own sockets: a stub resolver for one or more
 /// recursive DNS servers.
 ///
-/// It knows the table of hosts and `localhost`, follows aliases (CNAME), tries the search list, asks
-/// several servers with growing time-outs, uses EDNS, asks again over TCP if an answer does not fit
-/// into a datagram, and caches answers for as long as they are valid, also that a name does not
-/// exist. Every question has a random id and is sent from a fresh random port; what is not the
+/// It knows the table of hosts and `localhost`, follows aliases (CNAME), tries the search list,
+/// asks several servers with growing time-outs, uses EDNS, asks again over TCP if an answer does
+/// not fit into a datagram, and caches answers for as long as they are valid, also that a name does
+/// not exist. Every question has a random id and is sent from a fresh random port; what is not the
 /// answer to it is ignored and counted.
 ///
-/// Every runtime has a resolver, [`Handle::resolver`], which `TcpStream::connect` uses for names. Its
-/// settings are those of [`Builder::resolver`](crate::Builder::resolver) or
+/// Every runtime has a resolver, [`Handle::resolver`], which `TcpStream::connect` uses for names.
+/// Its settings are those of [`Builder::resolver`](crate::Builder::resolver) or
 /// [`Handle::set_resolver`]. Clones share settings, cache and counters.
 ///
 /// ```
@@ -161,8 +161,8 @@ impl Questions<'_> {
         }
     }
 
-    /// Sends a question. What is wrong with one server is the lookup's matter; this fails only if the
-    /// runtime is over.
+    /// Sends a question. What is wrong with one server is the lookup's matter; this fails only if
+    /// the runtime is over.
     fn send(&mut self, lookup: &mut Lookup, query: &Query) -> io::Result<()> {
         let sent = match query.via {
             Via::Udp => self.send_datagram(query),

@@ -193,8 +193,8 @@ impl TcpStream {
         TcpStream { socket: Arc::new(socket) }
     }
 
-    /// Opens a connection to an address or a name ([`ToAddrs`]). Waits until it is open, for as long
-    /// as the stack tries (two minutes).
+    /// Opens a connection to an address or a name ([`ToAddrs`]). Waits until it is open, for as
+    /// long as the stack tries (two minutes).
     ///
     /// A name is looked up with the runtime's resolver. If it has several addresses, or several are
     /// given, they are tried as RFC 8305 says (Happy Eyeballs): IPv6 and IPv4 in turn, the next one
@@ -217,8 +217,8 @@ impl TcpStream {
         TcpStream::connect_with(handle, addr, None, &[])
     }
 
-    /// Like [`connect`](TcpStream::connect), but fails with `TimedOut` after `timeout`. Looking up a
-    /// name takes as long as the resolver's settings say beside that.
+    /// Like [`connect`](TcpStream::connect), but fails with `TimedOut` after `timeout`. Looking up
+    /// a name takes as long as the resolver's settings say beside that.
     pub fn connect_timeout(
         handle: &impl AsRef<Handle>,
         addr: impl ToAddrs,

@@ -159,7 +159,8 @@ fn a_connection_to_a_name_goes_to_the_first_address_that_answers() {
         });
         let peer = |stream: &TcpStream| stream.peer_addr().unwrap().to_string();
         assert_eq!(peer(&TcpStream::connect(&client, "both.example:80").unwrap()), "10.0.0.1:80");
-        // Nobody answers at the IPv4 address: the second attempt begins a quarter of a second later.
+        // Nobody answers at the IPv4 address: the second attempt begins a quarter of a second
+        // later.
         let begin = Instant::now();
         let stream = TcpStream::connect(&client, ("dead", 80)).unwrap();
         assert_eq!(peer(&stream), "[fd00::1]:80");

@@ -96,8 +96,8 @@ impl Default for Config {
 impl Config {
     /// The configuration for each of several stacks that together have the limits of this one:
     /// limits for the whole (memory, descriptors, ICMP errors, resets, connections in TIME-WAIT and
-    /// without a descriptor, intercepted connections) are divided. See [`Stack::with_share`](crate::Stack::with_share). 0
-    /// counts as 1.
+    /// without a descriptor, intercepted connections) are divided. See
+    /// [`Stack::with_share`](crate::Stack::with_share). 0 counts as 1.
     pub fn divided_by(&self, stacks: u16) -> Config {
         let stacks = stacks.max(1);
         let part = |whole: usize| whole.div_ceil(usize::from(stacks));

@@ -167,8 +167,8 @@ drop_reasons! {
     PendingCancelled,
     /// A SYN that was intercepted, and on which the program did not decide in time.
     PendingTimeout,
-    /// A SYN that was intercepted, and that made room for another, or found none: there are too many
-    /// pending or accepted connections, of its source or in all.
+    /// A SYN that was intercepted, and that made room for another, or found none: there are too
+    /// many pending or accepted connections, of its source or in all.
     InterceptionLimit,
     /// A SYN that was intercepted, and that the program refused.
     PendingRejected,

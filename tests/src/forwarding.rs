@@ -2,10 +2,10 @@
 //! Both must send the same packets on, fragments included, and the same ICMP errors.
 //!
 //! Left out are the differences that the tour names (`docs/03-arp-and-routing.md`): source routes,
-//! options that Linux changes on the way, link-local destinations, broadcast, unspecified
-//! and own sources, and IPv6 sources on the far link (the errors to them come from the address of the link
-//! that they leave through, on Linux from that of the other). So are broken IPv4 options: as
-//! RFC 1122 asks, Portolan's error points at the length that is wrong, and Linux's at the option.
+//! options that Linux changes on the way, link-local destinations, broadcast, unspecified and own
+//! sources, and IPv6 sources on the far link (the errors to them come from the address of the link
+//! that they leave through, on Linux from that of the other). So are broken IPv4 options: as RFC
+//! 1122 asks, Portolan's error points at the length that is wrong, and Linux's at the option.
 #![allow(unsafe_code)]
 
 use std::fmt;

@@ -1,5 +1,5 @@
-//! SO_PEEK_OFF: random calls on two connected sockets, on the kernel and on Portolan. Each call must
-//! return the same, and leave the same offset.
+//! SO_PEEK_OFF: random calls on two connected sockets, on the kernel and on Portolan. Each call
+//! must return the same, and leave the same offset.
 #![allow(unsafe_code, reason = "calls of the kernel that no crate has")]
 
 use std::io;
@@ -36,8 +36,8 @@ enum Call {
 /// What a call has returned, an errno or a length and the whole buffer, and the offset after it.
 type Answer = (Result<(usize, Vec<u8>), i32>, i32);
 
-/// Plays the calls of a seed. The difference, if there is one: the calls, of which the last differs,
-/// with the kernel's answers, and then Portolan's answer.
+/// Plays the calls of a seed. The difference, if there is one: the calls, of which the last
+/// differs, with the kernel's answers, and then Portolan's answer.
 pub fn find_difference(domain: Domain, kind: SocketKind, seed: u64) -> io::Result<Option<String>> {
     let mut dice = Dice::new(seed, "peek offset", 0);
     let (mut kernel, mut ours) = (Kernel::new(domain, kind)?, Portolan::new(domain, kind));

@@ -199,8 +199,8 @@ impl RawPeer {
     }
 }
 
-/// Gives a stack an interface with the addresses of [`RawPeer`], which takes these packets for other
-/// hosts.
+/// Gives a stack an interface with the addresses of [`RawPeer`], which takes these packets for
+/// other hosts.
 pub(crate) fn add_interface(
     stack: &mut Stack,
     now: Instant,

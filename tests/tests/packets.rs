@@ -1,5 +1,5 @@
-//! Calls on packet sockets return what they do on Linux (`portolan_tests::packets`), and packets are
-//! forwarded as on Linux (`portolan_tests::forwarding`).
+//! Calls on packet sockets return what they do on Linux (`portolan_tests::packets`), and packets
+//! are forwarded as on Linux (`portolan_tests::forwarding`).
 //!
 //! More of them: `cargo run --release -p portolan-tests --bin packets -- --seeds 10000`.
 

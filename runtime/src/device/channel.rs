@@ -20,8 +20,8 @@ use crate::clock::Clock;
 ///
 /// The channel is bounded in both directions. When the program does not take packets, the stack
 /// waits, as with a full network card. When the stack does not take them, the program waits: it
-/// blocks, for a limited time if it wants, or is a task that is woken. A burst moves under one lock,
-/// and a packet that the program sends is not copied.
+/// blocks, for a limited time if it wants, or is a task that is woken. A burst moves under one
+/// lock, and a packet that the program sends is not copied.
 ///
 /// # Example
 ///
@@ -406,8 +406,8 @@ pub struct PacketSender {
 }
 
 impl PacketSender {
-    /// Sends as many packets as there is room for, and returns their number. Fails with `WouldBlock`
-    /// if there is room for none.
+    /// Sends as many packets as there is room for, and returns their number. Fails with
+    /// `WouldBlock` if there is room for none.
     pub fn try_send(&mut self, packets: &mut VecDeque<Frame>) -> io::Result<usize> {
         self.lane.try_send(packets, None)
     }
@@ -442,8 +442,8 @@ impl PacketSender {
         self.lane.poll_send(cx, packets)
     }
 
-    /// Sends all packets, in a task of any executor. When the future is dropped, those that were not
-    /// sent are still in `packets`.
+    /// Sends all packets, in a task of any executor. When the future is dropped, those that were
+    /// not sent are still in `packets`.
     pub async fn send_async(&mut self, packets: &mut VecDeque<Frame>) -> io::Result<()> {
         while !packets.is_empty() {
             poll_fn(|cx| self.poll_send(cx, packets)).await?;

@@ -157,9 +157,9 @@ impl FdDevice {
         self
     }
 
-    /// Sets what is in front of each frame, and what the other side does for frames that it is sent.
-    /// Only virtio-net headers can say that work is left to do: with other headers, `offloads` has no
-    /// effect.
+    /// Sets what is in front of each frame, and what the other side does for frames that it is
+    /// sent. Only virtio-net headers can say that work is left to do: with other headers,
+    /// `offloads` has no effect.
     pub fn header(mut self, header: FrameHeader, offloads: Offloads) -> Self {
         self.header = header;
         self.offloads = if header.has_offloads() { offloads } else { Offloads::NONE };

@@ -131,8 +131,8 @@ pub trait Device: Send {
     /// Says how a runtime learns that there are frames to receive, or room for frames to send.
     ///
     /// A device with a descriptor returns it ([`Readiness::fd`]). A device without one keeps a
-    /// clone of `waker`, returns [`Readiness::waker`], and wakes it from any thread. A runtime calls
-    /// this once, before any other call that sends or receives. A wrapper passes the call on.
+    /// clone of `waker`, returns [`Readiness::waker`], and wakes it from any thread. A runtime
+    /// calls this once, before any other call that sends or receives. A wrapper passes the call on.
     fn readiness(&mut self, waker: &Waker) -> Readiness<'_>;
 
     /// Sends frames until there are no more, or until the device has no room. Frames that found no

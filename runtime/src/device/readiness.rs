@@ -30,8 +30,8 @@ impl<'a> Readiness<'a> {
     }
 
     /// The device wakes the waker that it was given: after a frame has come, after an error that
-    /// [`receive`](super::Device::receive) will return, and, when a frame found no room, after there
-    /// is room again. It may do so from any thread, and more often than needed.
+    /// [`receive`](super::Device::receive) will return, and, when a frame found no room, after
+    /// there is room again. It may do so from any thread, and more often than needed.
     pub fn waker() -> Self {
         Readiness(None)
     }
@@ -41,8 +41,8 @@ impl<'a> Readiness<'a> {
         self.0.map(|descriptors| descriptors.receive)
     }
 
-    /// Returns the descriptor to poll for room, and what to wait for on it; `None` for a device that
-    /// wakes.
+    /// Returns the descriptor to poll for room, and what to wait for on it; `None` for a device
+    /// that wakes.
     pub fn room(&self) -> Option<(BorrowedFd<'a>, Interest)> {
         self.0.map(|descriptors| descriptors.room)
     }

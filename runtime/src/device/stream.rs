@@ -14,11 +14,12 @@ use crate::pool::Pool;
 /// The length of a frame, in network byte order.
 const LENGTH_LEN: usize = 4;
 
-/// A device on a connected stream socket that carries Ethernet frames or IP packets, each behind its
-/// length in four bytes in network byte order. QEMU speaks this with `-netdev stream`, and so do
-/// other virtual machines and their network helpers.
+/// A device on a connected stream socket that carries Ethernet frames or IP packets, each behind
+/// its length in four bytes in network byte order. QEMU speaks this with `-netdev stream`, and so
+/// do other virtual machines and their network helpers.
 ///
-/// When the other end has closed, or sends a length that no frame has, the calls of the device fail.
+/// When the other end has closed, or sends a length that no frame has, the calls of the device
+/// fail.
 ///
 /// ```
 /// use std::os::unix::net::UnixStream;

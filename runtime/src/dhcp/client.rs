@@ -56,8 +56,8 @@ pub enum DhcpEvent {
     Bound(DhcpLease),
     /// The lease was renewed.
     Renewed(DhcpLease),
-    /// The stack has lost the address, for this reason. The client looks for another lease, unless it
-    /// was released.
+    /// The stack has lost the address, for this reason. The client looks for another lease, unless
+    /// it was released.
     Lost(DhcpLease, String),
     /// A server sent something of no use, or the stack cannot do what it asks for.
     Problem(String),
@@ -167,8 +167,8 @@ impl DhcpClient {
     ///
     /// # Errors
     ///
-    /// `NotFound` if there is no such interface, `InvalidInput` if it is not Ethernet, `Unsupported`
-    /// if the runtime has several queues.
+    /// `NotFound` if there is no such interface, `InvalidInput` if it is not Ethernet,
+    /// `Unsupported` if the runtime has several queues.
     pub fn start(handle: &impl AsRef<Handle>, interface: &str, config: DhcpConfig) -> io::Result<DhcpClient> {
         let handle = handle.as_ref().clone();
         let infos = handle.interfaces();
@@ -242,8 +242,8 @@ impl DhcpClient {
         self.mailbox.wait(timeout, |state| state.events.pop_front())
     }
 
-    /// Asks the server to renew the lease now, for example when the machine was asleep. Does nothing
-    /// without a lease.
+    /// Asks the server to renew the lease now, for example when the machine was asleep. Does
+    /// nothing without a lease.
     pub fn renew(&self) {
         self.mailbox.lock().order = Some(Order::Renew);
         self.poller.notify();

@@ -1,8 +1,8 @@
 //! [`Machine`]: the states of a DHCP client (RFC 2131 §4.4).
 //!
 //! The machine does no I/O. Its driver sends what `poll_transmit` returns, hands in messages, calls
-//! `handle_timeout` when `poll_timeout` says so, and does what `poll_change` says: it gives the stack
-//! an address and takes it away, and reports whether another host has it.
+//! `handle_timeout` when `poll_timeout` says so, and does what `poll_change` says: it gives the
+//! stack an address and takes it away, and reports whether another host has it.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;

@@ -85,8 +85,8 @@ impl Request {
             router: None,
             subnet_mask: None,
             relay_agent_ip: Ipv4Addr::UNSPECIFIED,
-            // A packet socket receives what is sent to an address that the host does not have yet, so
-            // the server need not broadcast its answer.
+            // A packet socket receives what is sent to an address that the host does not have yet,
+            // so the server need not broadcast its answer.
             broadcast: false,
             requested_ip: self.requested,
             client_identifier: Some(mac),

@@ -78,10 +78,11 @@
 //!    ([`DeviceIo::leader_to_wake`](super::devices::DeviceIo::leader_to_wake)). The signal stays
 //!    readable until the leader has checked, so it does not matter whether the leader is already
 //!    asleep. A device without a descriptor raises a signal of its own, which the leader polls
-//!    ([`DeviceSignal`](super::device_signal::DeviceSignal)); it is cleared before the leader offers
-//!    frames and reads, and only there. A thread that takes the lead begins with both of these checks, and so learns what its
-//!    predecessor was signalled. When a caller takes the lead just before a turn of the driver
-//!    thread, that turn makes `io` forget the new leader; the driver thread then wakes it.
+//!    ([`DeviceSignal`](super::device_signal::DeviceSignal)); it is cleared before the leader
+//!    offers frames and reads, and only there. A thread that takes the lead begins with both of
+//!    these checks, and so learns what its predecessor was signalled. When a caller takes the lead
+//!    just before a turn of the driver thread, that turn makes `io` forget the new leader; the
+//!    driver thread then wakes it.
 //! 3. *A follower is woken.* It parks only if, with `core` held, no event has come to its
 //!    descriptor since it tried. Each event is counted, and wakes one thread that is parked there,
 //!    or the leader if that waits for the same, or all threads when something has ended. A thread

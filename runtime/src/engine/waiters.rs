@@ -6,9 +6,9 @@
 //! ([`WaiterTable::pass_on`]). So a hundred threads in `accept` cost one wake-up for each
 //! connection, and none is forgotten although one event may stand for several connections.
 //!
-//! A task waits with a [`Waker`] for each direction ([`WaiterTable::set_waker`]). An event wakes all
-//! tasks, in addition to threads: a task that finds nothing costs one poll, and it may have been
-//! dropped.
+//! A task waits with a [`Waker`] for each direction ([`WaiterTable::set_waker`]). An event wakes
+//! all tasks, in addition to threads: a task that finds nothing costs one poll, and it may have
+//! been dropped.
 //!
 //! The leader ([`leader`](super::leader)) waits, too, but not on a condition variable. The table
 //! knows what the leader waits for ([`WaiterTable::leading`]); an event for that goes to the leader

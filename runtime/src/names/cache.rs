@@ -31,8 +31,8 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// Remembers an answer for as long as it is valid (RFC 2308 §5 for those without addresses), but
-    /// not for ever.
+    /// Remembers an answer for as long as it is valid (RFC 2308 §5 for those without addresses),
+    /// but not for ever.
     pub(super) fn insert(&mut self, now: Instant, name: &str, kind: RecordKind, known: Known, ttl: u32) {
         let max = match known {
             Known::Addresses(_) | Known::Alias(_) => MAX_CACHED_FOR,

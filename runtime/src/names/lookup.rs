@@ -383,8 +383,8 @@ impl Lookup {
         }
     }
 
-    /// Whether a question is not answered yet. With IPv4 addresses, the one about IPv6 addresses has
-    /// little time left.
+    /// Whether a question is not answered yet. With IPv4 addresses, the one about IPv6 addresses
+    /// has little time left.
     fn is_waiting(&mut self, now: Instant) -> bool {
         let has_addresses = self.has_addresses();
         let mut is_waiting = false;

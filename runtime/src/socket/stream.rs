@@ -244,8 +244,8 @@ impl Calls<'_> {
         self.call_waiting(Direction::Write, |core, now| core.owner_of(d)?.send_with(now, d, data, flags))
     }
 
-    /// Waits, if a task makes the call, until there is room for a part of this many bytes. Data that
-    /// does not fit would be copied again by the next attempt.
+    /// Waits, if a task makes the call, until there is room for a part of this many bytes. Data
+    /// that does not fit would be copied again by the next attempt.
     fn wait_for_room(&self, len: usize) -> io::Result<()> {
         if self.is_of_task() && len >= CHECK_ROOM_FROM {
             self.ready(&[Direction::Write], None)?;

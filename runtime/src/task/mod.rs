@@ -12,10 +12,10 @@
 //!
 //! Both features can be on at once. Programs import the traits that they use.
 //!
-//! All `async` functions here are cancel safe, with one exception: a dropped
-//! [`TcpStream::connect`] ends the attempt. A dropped call has received and sent nothing. The `poll`
-//! functions of a socket have one waker for each direction, that of the task which polled last;
-//! `async` functions have one for each call. An event wakes all of them.
+//! All `async` functions here are cancel safe, with one exception: a dropped [`TcpStream::connect`]
+//! ends the attempt. A dropped call has received and sent nothing. The `poll` functions of a socket
+//! have one waker for each direction, that of the task which polled last; `async` functions have
+//! one for each call. An event wakes all of them.
 //!
 //! What is not as in tokio:
 //!

@@ -16,8 +16,8 @@ use crate::task::wait;
 
 /// A connection, modelled on `tokio::net::TcpStream`.
 ///
-/// With the features `tokio` and `futures-io` it is `AsyncRead` and `AsyncWrite`. When it is dropped
-/// the connection is closed: written data is still delivered in the background, unless
+/// With the features `tokio` and `futures-io` it is `AsyncRead` and `AsyncWrite`. When it is
+/// dropped the connection is closed: written data is still delivered in the background, unless
 /// [`set_zero_linger`](TcpStream::set_zero_linger) says otherwise.
 ///
 /// ```

@@ -92,8 +92,8 @@ impl Race {
         Race { waiting: interleaved(addresses), next_at, running: Vec::new(), failures: Vec::new(), count: 0 }
     }
 
-    /// Fails with an error that does not matter if every attempt has failed, and with another if the
-    /// runtime is over.
+    /// Fails with an error that does not matter if every attempt has failed, and with another if
+    /// the runtime is over.
     fn run(
         &mut self,
         handle: &Handle,

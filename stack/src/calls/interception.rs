@@ -14,9 +14,9 @@ macro_rules! calls {
         /// clients and sandboxes.
         ///
         /// A TCP segment to an intercepted destination goes to its connection, or to a listener of
-        /// any address on its port. A SYN that neither takes is not answered: it becomes a
-        /// [pending connection](crate::PendingConnection), and the program decides, in its own time.
-        /// Without an interceptor, such a SYN is refused.
+        /// any address on its port. A SYN that neither takes is not answered: it becomes a [pending
+        /// connection](crate::PendingConnection), and the program decides, in its own time. Without
+        /// an interceptor, such a SYN is refused.
         ///
         /// ```
         /// use portolan::{
@@ -63,18 +63,19 @@ macro_rules! calls {
 calls! {
     /// Makes a new stream socket the one at which intercepted connections are decided on, as
     /// [`listen`](Stack::listen) does for those to a port. It is readable while
-    /// [`poll_pending`](Stack::poll_pending) has news. Connections have the options that it has when
-    /// they are accepted, but not its domain: an IPv4 connection is an IPv4 socket.
+    /// [`poll_pending`](Stack::poll_pending) has news. Connections have the options that it has
+    /// when they are accepted, but not its domain: an IPv4 connection is an IPv4 socket.
     ///
-    /// Makes a new datagram socket the one at which intercepted UDP flows arrive: there is a flow for
-    /// each source and destination. [`accept`](Stack::accept) returns the next one, as a datagram
-    /// socket that is connected to the source, and whose local address is the destination. Its
-    /// first datagrams wait in it. A flow that is idle for too long ends: its socket gets `TimedOut`,
-    /// and the next datagram opens another flow.
+    /// Makes a new datagram socket the one at which intercepted UDP flows arrive: there is a flow
+    /// for each source and destination. [`accept`](Stack::accept) returns the next one, as a
+    /// datagram socket that is connected to the source, and whose local address is the destination.
+    /// Its first datagrams wait in it. A flow that is idle for too long ends: its socket gets
+    /// `TimedOut`, and the next datagram opens another flow.
     ///
     /// [`close`](Stack::close) refuses all pending connections, and drops flows that were not
-    /// accepted. `AddressInUse` if the stack has another such socket of this kind; `InvalidArgument`
-    /// for a socket that is bound, listens or is connected; `NotSupported` for one of another kind.
+    /// accepted. `AddressInUse` if the stack has another such socket of this kind;
+    /// `InvalidArgument` for a socket that is bound, listens or is connected; `NotSupported` for
+    /// one of another kind.
     pub fn intercept(&mut self, d: Descriptor) -> Result<()> {
         call(self, d, |kind, env, id| kind.intercept(env, id))
     }
@@ -131,8 +132,8 @@ calls! {
     }
 
     /// Tells the source of an intercepted UDP flow that its datagrams cannot be delivered, by an
-    /// ICMP or ICMPv6 error, within a rate limit. The socket stays open. `InvalidArgument` unless the
-    /// socket was accepted from one that intercepts; `NotConnected` if the flow has ended.
+    /// ICMP or ICMPv6 error, within a rate limit. The socket stays open. `InvalidArgument` unless
+    /// the socket was accepted from one that intercepts; `NotConnected` if the flow has ended.
     pub fn reject_flow(&mut self, now: Instant, d: Descriptor, what: Unreachable) -> Result<()> {
         let (stack, caller) = self.caller_mut();
         stack.core.advance(now);

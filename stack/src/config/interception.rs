@@ -32,8 +32,8 @@ pub struct InterceptionConfig {
     pub max_flow_backlog_bytes: usize,
     /// Resets a second to one source that a program chooses as the answer. 1,000.
     pub max_resets_per_source: u32,
-    /// ICMP errors a second to one source that a program chooses as the answer. Beyond it the answer
-    /// is a reset. 100.
+    /// ICMP errors a second to one source that a program chooses as the answer. Beyond it the
+    /// answer is a reset. 100.
     pub max_unreachables_per_source: u32,
     /// The same to all sources together, on average. 1,000, as for other ICMP errors.
     pub max_unreachables_per_second: u32,

@@ -139,9 +139,9 @@ impl Interception {
         self.destinations.iter().any(|destination| destination.contains(addr))
     }
 
-    /// Whether a packet to this destination is taken. The caller knows that it is neither an address
-    /// of ours nor a broadcast or multicast address. `port` reads the packet, which is needed only
-    /// if a network has the destination.
+    /// Whether a packet to this destination is taken. The caller knows that it is neither an
+    /// address of ours nor a broadcast or multicast address. `port` reads the packet, which is
+    /// needed only if a network has the destination.
     pub(crate) fn takes(&self, dst: IpAddr, port: impl FnOnce() -> PacketPort) -> bool {
         let mut matching =
             self.destinations.iter().filter(|destination| destination.contains(dst)).peekable();

@@ -220,8 +220,8 @@ impl Interface {
         self.addresses.iter().any(|address| address.cidr.addr == addr && address.is_usable())
     }
 
-    /// Whether a neighbour's question for the link address of this other host is answered with ours.
-    /// The caller knows that no interface has the address.
+    /// Whether a neighbour's question for the link address of this other host is answered with
+    /// ours. The caller knows that no interface has the address.
     pub(crate) fn is_proxy_for(&self, addr: IpAddr) -> bool {
         let is_host = match addr {
             IpAddr::V4(v4) => {

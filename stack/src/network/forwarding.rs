@@ -2,7 +2,8 @@
 //!
 //! A packet is forwarded if forwarding is on for its family on the interface that it came in
 //! through. The rules and their order are those of Linux 6.18 (`ip_forward`, `ip6_forward`), except
-//! that no redirects are sent, and that IPv4 link-local addresses are not forwarded (RFC 3927 §2.7).
+//! that no redirects are sent, and that IPv4 link-local addresses are not forwarded (RFC 3927
+//! §2.7).
 
 use alloc::vec::Vec;
 use core::net::IpAddr;

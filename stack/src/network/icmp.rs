@@ -253,8 +253,8 @@ impl Network {
         !quote.is_icmp_error(offender.packet) && (!quote.is_later_fragment || src.is_ipv6())
     }
 
-    /// Sends an error. It comes from the address that the packet was for, or, if it is about another
-    /// host, from an address of ours. Returns false if we have none.
+    /// Sends an error. It comes from the address that the packet was for, or, if it is about
+    /// another host, from an address of ours. Returns false if we have none.
     fn emit_icmp_error(&mut self, ctx: &mut Ctx<'_>, offender: &Offender<'_>, error: IcmpError) -> bool {
         let (src, dst, iface) = (offender.src, offender.dst, offender.answer_through());
         let is_from_destination = offender.is_intercepted && error.comes_from_destination();

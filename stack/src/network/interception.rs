@@ -24,8 +24,8 @@ impl Network {
         is_proxy && self.interface_with(addr).is_none()
     }
 
-    /// Whether this is a neighbour solicitation for another host that an interface answers for. Such
-    /// packets go to groups that no address of ours has.
+    /// Whether this is a neighbour solicitation for another host that an interface answers for.
+    /// Such packets go to groups that no address of ours has.
     pub(super) fn is_proxied_solicitation(
         &self,
         iface: InterfaceId,
@@ -45,8 +45,8 @@ impl Network {
     }
 
     /// Whether an interface intercepts a packet whose destination is no group, no broadcast address
-    /// of its link, and no address of ours that is in use. Nor does it intercept one of ours that is
-    /// not yet in use, or that another station has, too.
+    /// of its link, and no address of ours that is in use. Nor does it intercept one of ours that
+    /// is not yet in use, or that another station has, too.
     pub(super) fn intercepts(&self, iface: InterfaceId, header: &IpHeader, packet: &[u8]) -> bool {
         self.interception_of(iface).is_some_and(|interception| {
             interception.takes(header.dst, || port_of(header, packet))

@@ -29,8 +29,8 @@ impl ChosenErrors {
         }
     }
 
-    /// Sends an error about a packet with this traffic class. Returns false if there is no token for
-    /// it, or no address that it could come from.
+    /// Sends an error about a packet with this traffic class. Returns false if there is no token
+    /// for it, or no address that it could come from.
     pub(super) fn send(
         &mut self,
         ctx: &mut Ctx<'_>,

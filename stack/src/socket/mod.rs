@@ -6,14 +6,13 @@
 //! implement them) and `dispatch` (the choice of the room), `interest` and `pollers` (Linux's
 //! epoll), and then the rooms: `tcp`, `udp`, `echo`, `raw`, `packet` and `unix`, of which `udp`,
 //! `echo` and `raw` share `datagram_queue`; `udp` has `bound_ports`. `sockopt` has the options in
-//! the layout of C. `rare_settings` tells which settings nobody uses, `peek_offset` has one of them, and
-//! `saved_syns` keeps headers of SYNs.
-//! `interception` has what a program decides about intercepted connections, and `chosen_errors` the
-//! ICMP errors among the answers.
-//! `memberships` and `groups` have multicast, and `takers` the sockets that
-//! datagrams to groups are for. `errors` defines which network errors a program gets;
-//! `datagram_errors` and `error_queue` report them to sockets of datagrams. `holdings` and `relief`
-//! handle shortages of memory. The public interface is `crate::calls`.
+//! the layout of C. `rare_settings` tells which settings nobody uses, `peek_offset` has one of
+//! them, and `saved_syns` keeps headers of SYNs. `interception` has what a program decides about
+//! intercepted connections, and `chosen_errors` the ICMP errors among the answers. `memberships`
+//! and `groups` have multicast, and `takers` the sockets that datagrams to groups are for. `errors`
+//! defines which network errors a program gets; `datagram_errors` and `error_queue` report them to
+//! sockets of datagrams. `holdings` and `relief` handle shortages of memory. The public interface
+//! is `crate::calls`.
 //!
 //! A new room is a folder beside `udp`, whose tables implement the two traits of `protocol`, and an
 //! entry in the list in `kind`.

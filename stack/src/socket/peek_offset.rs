@@ -15,7 +15,8 @@ impl Socket {
 }
 
 impl Common {
-    /// How many bytes a call with MSG_PEEK skips; `None` if the option is off, which is its default.
+    /// How many bytes a call with MSG_PEEK skips; `None` if the option is off, which is its
+    /// default.
     #[inline]
     pub(super) fn peek_offset(&self, id: SocketId) -> Option<usize> {
         if !self.rare.uses(RareSettings::PEEK_OFFSETS) {
@@ -29,7 +30,8 @@ impl Common {
         self.move_peek_offset(id, |offset, len| offset.saturating_add(len), len);
     }
 
-    /// So many bytes were received: what the next call with MSG_PEEK looks at is closer to the front.
+    /// So many bytes were received: what the next call with MSG_PEEK looks at is closer to the
+    /// front.
     #[inline]
     pub(super) fn on_received(&mut self, id: SocketId, len: usize) {
         if self.rare.uses(RareSettings::PEEK_OFFSETS) {

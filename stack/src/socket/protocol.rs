@@ -38,8 +38,8 @@ pub(crate) trait ProtocolCalls {
         Err(Error::NotSupported)
     }
 
-    /// Makes a socket the one at which connections or flows arrive that interfaces intercept. EINVAL,
-    /// EADDRINUSE.
+    /// Makes a socket the one at which connections or flows arrive that interfaces intercept.
+    /// EINVAL, EADDRINUSE.
     fn intercept(&mut self, _: &mut Env<'_>, _: SocketId) -> Result<()> {
         Err(Error::NotSupported)
     }

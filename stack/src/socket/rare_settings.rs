@@ -1,8 +1,8 @@
 //! [`RareSettings`]: which settings were ever used that arriving packets or calls would have to ask
 //! for.
 
-/// Settings that hardly any socket has, and that each arriving packet or call would have to ask for.
-/// While none was ever used, one test tells so.
+/// Settings that hardly any socket has, and that each arriving packet or call would have to ask
+/// for. While none was ever used, one test tells so.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct RareSettings(u8);
 

@@ -107,8 +107,8 @@ pub(super) struct Receiver {
     pub(super) sizing: Option<Box<RightSizing>>,
     queue: RecvQueue,
     assembler: Option<Box<Assembler>>,
-    /// A duplicate to report with the next acknowledgement (D-SACK, RFC 2883): its first number, and
-    /// the one behind it. Both are the same if there is none.
+    /// A duplicate to report with the next acknowledgement (D-SACK, RFC 2883): its first number,
+    /// and the one behind it. Both are the same if there is none.
     duplicate: (SeqNumber, SeqNumber),
     fin: PeerFin,
     /// Where the peer's urgent data lies, if it has sent any.

@@ -81,8 +81,8 @@ pub(crate) struct UpOptions {
     #[arg(long, value_name = "IP", value_parser = parse_gateway)]
     pub(crate) gateway: Vec<IpAddr>,
 
-    /// Get the stack's IPv4 address and router, and DNS servers, from a DHCP server on the link. Each
-    /// change is printed as a line that begins with `dhcp`
+    /// Get the stack's IPv4 address and router, and DNS servers, from a DHCP server on the link.
+    /// Each change is printed as a line that begins with `dhcp`
     #[arg(long)]
     pub(crate) dhcp: bool,
 

@@ -158,8 +158,8 @@ fn an_address_that_another_host_has_is_declined() {
         let mut config = DhcpConfig::default();
         config.earlier_address = Some(FIRST);
         let client = DhcpClient::start(&runtime, "if0", config).expect("a client");
-        // The stack probes for more than a second. Before, the kernel would take the server's answer
-        // for itself.
+        // The stack probes for more than a second. Before, the kernel would take the server's
+        // answer for itself.
         dnsmasq.wait_for_log("DHCPACK");
         tool(&format!("ip addr add {FIRST}/24 dev {DEVICE}"));
         let event = client.next_event(SOON).expect("the runtime runs");

@@ -2,8 +2,8 @@
 //! what a person with a TAP device would see. The tools are the usual ones (`ping`, `curl`, `ip`)
 //! and small programs over `std::net`.
 //!
-//! `dnsmasq`, `interception`, `multicast` and `packets` look into the sockets of the stack, so it runs
-//! in the process of the test there (`wire`), and not in the command.
+//! `dnsmasq`, `interception`, `multicast` and `packets` look into the sockets of the stack, so it
+//! runs in the process of the test there (`wire`), and not in the command.
 //!
 //! Needs Linux with /dev/net/tun; no privileges where user namespaces are allowed.
 

@@ -104,12 +104,13 @@ pub enum SocketOption {
     /// as many as its window allows. At least 1, and at most half of the receive buffer, or of what
     /// the buffer can grow to.
     ReceiveLowWater(usize),
-    /// SO_PEEK_OFF: how many bytes of the queue a call with [`RecvFlags::PEEK`](crate::RecvFlags::PEEK)
-    /// skips; a negative number, as the default of -1, switches that off. Each such call moves the
-    /// offset behind what it has returned, and each other receive moves it back by what it has taken.
-    /// So a program can look at its input piece by piece. A datagram that lies before the offset is
-    /// skipped. Behind the end of a stream there is nothing yet (`WouldBlock`). Streams, UDP and
-    /// Unix-domain sockets have the option; `NotSupported` on others.
+    /// SO_PEEK_OFF: how many bytes of the queue a call with
+    /// [`RecvFlags::PEEK`](crate::RecvFlags::PEEK) skips; a negative number, as the default of -1,
+    /// switches that off. Each such call moves the offset behind what it has returned, and each
+    /// other receive moves it back by what it has taken. So a program can look at its input piece
+    /// by piece. A datagram that lies before the offset is skipped. Behind the end of a stream
+    /// there is nothing yet (`WouldBlock`). Streams, UDP and Unix-domain sockets have the option;
+    /// `NotSupported` on others.
     PeekOffset(i32),
     /// TCP_NOTSENT_LOWAT in bytes: `send` takes data only while fewer bytes than this are unsent,
     /// and the stream is writable while less than half of that is unsent. `usize::MAX`, the

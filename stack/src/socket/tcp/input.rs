@@ -109,8 +109,8 @@ impl TcpSockets {
         !self.joining.is_empty()
     }
 
-    /// Applies SO_BINDTODEVICE, filters, the least TTL and TCP_SAVE_SYN. Returns whether the segment
-    /// passes, and counts it otherwise.
+    /// Applies SO_BINDTODEVICE, filters, the least TTL and TCP_SAVE_SYN. Returns whether the
+    /// segment passes, and counts it otherwise.
     #[cold]
     fn apply_rare_settings(
         &mut self,

@@ -139,8 +139,8 @@ impl UdpSockets {
         }
     }
 
-    /// Sends the source of a flow an ICMP error, as if the last datagram had not arrived, within the
-    /// rate limit. EINVAL unless the socket is that of a flow, ENOTCONN if the flow has ended.
+    /// Sends the source of a flow an ICMP error, as if the last datagram had not arrived, within
+    /// the rate limit. EINVAL unless the socket is that of a flow, ENOTCONN if the flow has ended.
     pub(crate) fn reject_flow(&mut self, env: &mut Env<'_>, id: SocketId, what: Unreachable) -> Result<()> {
         let source = self.flows.source_of(id).ok_or(Error::InvalidArgument)?;
         let flow = env.common.record(id)?.peer_flow()?;
