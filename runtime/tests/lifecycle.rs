@@ -11,7 +11,7 @@ use common::hooked::{Hook, Hooked};
 use common::{addr, addresses, config, connection, impaired_pair, pair, pattern, start, within_time};
 use portolan::{AddressState, Medium, Transmit};
 use portolan_runtime::device::{MemoryPair, PcapWriter, memory_pair};
-use portolan_runtime::{Builder, TcpListener, TcpStream, UdpSocket};
+use portolan_runtime::{Builder, Clock, TcpListener, TcpStream, UdpSocket};
 
 #[test]
 fn shutdown_ends_every_wait() {
@@ -320,15 +320,17 @@ fn a_shutdown_delivers_datagrams_that_wait_for_a_neighbour_and_closes_listeners(
 #[test]
 fn a_shutdown_waits_for_the_answer_of_a_neighbour() {
     within_time(|| {
-        // Nobody answers at the other end, until there is a host.
-        let (a, b) = memory_pair().unwrap();
-        let client = start(2, b);
+        // Nobody answers for the address, until the receiver is there and the host gets it.
+        let (server, client) = pair();
+        let unused = addr(3, 9);
+        let receiver = UdpSocket::bind(&server, ([0; 4], unused.port())).unwrap();
         let sender = UdpSocket::bind(&client, addr(2, 0)).unwrap();
-        sender.send_to(b"word", addr(1, 9)).unwrap();
+        sender.send_to(b"word", unused).unwrap();
         let ending = std::thread::spawn(move || client.shutdown(Duration::from_secs(10)).unwrap());
         std::thread::sleep(Duration::from_millis(200));
-        let server = start(1, a);
-        let receiver = UdpSocket::bind(&server, addr(1, 9)).unwrap();
+        let address = format!("{}/24", unused.ip()).parse().unwrap();
+        let iface = server.handle().with_stack(|stack| stack.interfaces()[0].id);
+        server.handle().with_stack(|stack| stack.add_address(Clock::now(), iface, address)).unwrap();
         assert_eq!(receiver.recv_from(&mut [0; 8]).unwrap().0, 4);
         assert!(ending.join().unwrap().is_empty());
     });
