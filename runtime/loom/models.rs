@@ -1,5 +1,6 @@
 //! Models of parts of the engine under loom: three threads, every schedule with at most three
-//! preemptions, and every value that an atomic may have.
+//! preemptions (two in the models with a poller, which have the most schedules), and every value
+//! that an atomic may have.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -32,8 +33,13 @@ use crate::poller::Poller;
 use crate::udp::UdpSocket;
 
 fn check(model: impl Fn() + Send + Sync + 'static) {
+    check_with_preemptions(3, model);
+}
+
+/// LOOM_MAX_PREEMPTIONS, which loom reads, replaces the number.
+fn check_with_preemptions(most: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound.get_or_insert(most);
     builder.max_branches = 10_000;
     let model = Arc::new(model);
     builder.check(move || {
@@ -294,7 +300,7 @@ fn udp_sockets(handle: &Handle) -> [Arc<UdpSocket>; 3] {
 /// A thread waits at a poller, another waits for a socket: one leads, the other follows. A datagram
 /// comes for each.
 pub fn a_poller_beside_a_socket() {
-    check(|| {
+    check_with_preemptions(2, || {
         let handle = handle(host().0);
         let [polled, blocking, sender] = udp_sockets(&handle);
         let poller = Arc::new(Poller::new(&handle).unwrap());
@@ -315,7 +321,7 @@ pub fn a_poller_beside_a_socket() {
 
 /// Two threads wait at one poller, and a datagram comes for each.
 pub fn two_wait_at_one_poller() {
-    check(|| {
+    check_with_preemptions(2, || {
         let handle = handle(host().0);
         let [one, two, sender] = udp_sockets(&handle);
         let poller = Arc::new(Poller::new(&handle).unwrap());
@@ -343,7 +349,7 @@ pub fn two_wait_at_one_poller() {
 /// A thread waits at a poller, another for a socket, and a third notifies the one and sends to the
 /// other.
 pub fn a_poller_is_notified() {
-    check(|| {
+    check_with_preemptions(2, || {
         let handle = handle(host().0);
         let [_, blocking, sender] = udp_sockets(&handle);
         let poller = Arc::new(Poller::new(&handle).unwrap());
