@@ -211,35 +211,18 @@ impl Device for ChannelDevice {
 
     fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
         let PacketChannel { head_room, tail_room, .. } = self.settings;
-        while !outgoing.is_empty() {
-            // Only this end appends, so the room that is found here is still there after the
-            // copies, which are made with the lock released.
-            let room = self.outgoing.room();
-            if room == 0 {
-                break;
-            }
-            while self.copies.len() < room
-                && let Some(transmit) = outgoing.peek()
-            {
-                let mut memory = BytesMut::with_capacity(head_room + transmit.len() + tail_room);
-                memory.resize(head_room, 0);
-                transmit.append_to(&mut memory);
-                let (checksum, segments) = (transmit.checksum(), transmit.segments());
-                self.copies.push(Packet { memory, start: head_room, checksum, segments });
-                outgoing.pop();
-            }
-            self.outgoing.append(&mut self.copies);
-        }
+        self.outgoing.transmit(outgoing, &mut self.copies, |transmit| {
+            let mut memory = BytesMut::with_capacity(head_room + transmit.len() + tail_room);
+            memory.resize(head_room, 0);
+            transmit.append_to(&mut memory);
+            let (checksum, segments) = (transmit.checksum(), transmit.segments());
+            Packet { memory, start: head_room, checksum, segments }
+        });
         Ok(())
     }
 
     fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
-        if received.has_room() {
-            self.incoming.try_take(None, |frame| {
-                received.push(frame);
-                received.has_room()
-            });
-        }
+        self.incoming.receive(received);
         Ok(())
     }
 }

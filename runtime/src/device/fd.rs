@@ -1,4 +1,5 @@
-//! [`FdDevice`]: a descriptor that somebody else opened. [`FrameHeader`]: what is in front of a frame.
+//! [`FdDevice`]: a descriptor that somebody else opened. [`FrameHeader`]: what is in front of a
+//! frame.
 
 use std::io;
 use std::task::Waker;

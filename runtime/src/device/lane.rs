@@ -6,8 +6,9 @@ use std::sync::PoisonError;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use portolan::Instant;
+use portolan::{Frame, Instant, Transmit};
 
+use super::{Outgoing, Received};
 use crate::clock::Clock;
 use crate::sync::{Condvar, Mutex, MutexGuard};
 
@@ -78,7 +79,7 @@ impl<T> Lane<T> {
     }
 
     /// How many items fit. If none do, the sender is woken when some do.
-    pub(super) fn room(&self) -> usize {
+    fn room(&self) -> usize {
         let mut state = self.lock();
         // Items for a receiver that is gone are lost, and need no room.
         let used = if state.is_receiver_gone { 0 } else { state.items.len() };
@@ -88,7 +89,7 @@ impl<T> Lane<T> {
     }
 
     /// Appends these items, of which there are no more than [`room`](Lane::room) said.
-    pub(super) fn append(&self, items: &mut Vec<T>) {
+    fn append(&self, items: &mut Vec<T>) {
         let state = self.lock();
         if state.is_receiver_gone {
             drop(state);
@@ -212,5 +213,41 @@ impl<T> Lane<T> {
         let sender = state.sender.clone();
         self.wake(state, sender);
         drop(lost);
+    }
+    /// Puts copies of frames into the queue while there is room. `copies` has them on their way; it
+    /// is empty between two calls.
+    pub(super) fn transmit(
+        &self,
+        outgoing: &mut Outgoing<'_>,
+        copies: &mut Vec<T>,
+        copy: impl Fn(&Transmit) -> T,
+    ) {
+        while !outgoing.is_empty() {
+            // Only this end appends, so the room that is found here is still there after the
+            // copies, which are made with the lock released.
+            let room = self.room();
+            if room == 0 {
+                break;
+            }
+            while copies.len() < room
+                && let Some(transmit) = outgoing.peek()
+            {
+                copies.push(copy(transmit));
+                outgoing.pop();
+            }
+            self.append(copies);
+        }
+    }
+}
+
+impl Lane<Frame> {
+    /// Passes frames on while the runtime takes them.
+    pub(super) fn receive(&self, received: &mut Received<'_>) {
+        if received.has_room() {
+            self.try_take(None, |frame| {
+                received.push(frame);
+                received.has_room()
+            });
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::Waker;
 
-use portolan::{Frame, MacAddr, Medium, Offloads};
+use portolan::{Frame, MacAddr, Medium, Offloads, Transmit};
 
 use super::lane::Lane;
 use super::{Device, Outgoing, Readiness, Received};
@@ -125,31 +125,12 @@ impl Device for MemoryDevice {
     }
 
     fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
-        while !outgoing.is_empty() {
-            // Only this end puts frames on the wire, so the room that is found here is still there
-            // after the copies, which are made with the lock released.
-            let room = self.outgoing.room();
-            if room == 0 {
-                break;
-            }
-            while self.copies.len() < room
-                && let Some(transmit) = outgoing.peek()
-            {
-                self.copies.push(transmit.to_frame());
-                outgoing.pop();
-            }
-            self.outgoing.append(&mut self.copies);
-        }
+        self.outgoing.transmit(outgoing, &mut self.copies, Transmit::to_frame);
         Ok(())
     }
 
     fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
-        if received.has_room() {
-            self.incoming.try_take(None, |frame| {
-                received.push(frame);
-                received.has_room()
-            });
-        }
+        self.incoming.receive(received);
         Ok(())
     }
 }
@@ -165,7 +146,7 @@ mod tests {
     use super::*;
     use crate::device::Sent;
     use crate::device::single::{receive, send};
-    use portolan::{InterfaceId, Transmit};
+    use portolan::InterfaceId;
     use std::collections::VecDeque;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
