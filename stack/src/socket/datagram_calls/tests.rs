@@ -3,10 +3,16 @@
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::vec::Vec;
 
+use bytes::Bytes;
+
 use super::*;
+use crate::drop_reason::DropReason;
+use crate::message_flags::{RecvFlags, SendFlags};
 use crate::network::{InterfaceConfig, InterfaceId, Medium};
+use crate::socket::datagram_queue::OVERHEAD_BYTES;
 use crate::socket::{Descriptor, Domain, LinkHeader, SendMeta, SocketKind, SocketOption, SocketState};
 use crate::testing::PacketBuilder;
+use crate::time::Instant;
 use crate::{Config, Frame, Readiness, Stack};
 
 const NOW: Instant = Instant::ZERO;
