@@ -30,11 +30,11 @@ fn assert_says(printed: &str, wanted: &[&str]) {
 }
 
 #[test]
-fn sans_io_loop() {
-    let first = run("sans_io_loop");
+fn embed_loop() {
+    let first = run("embed_loop");
     assert_says(&first, &["server: accepted", "client: received \"hello\"", "client: received \"\""]);
     // Without a clock and random numbers of its own, the output is the same each time.
-    assert_eq!(first, run("sans_io_loop"));
+    assert_eq!(first, run("embed_loop"));
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Two stacks in one thread, without a device, a runtime or a clock: everything that drives a
-//! stack. `cargo run -p portolan-examples --example sans_io_loop`
+//! stack. `cargo run -p portolan-examples --example embed_loop`
 
 use std::collections::HashMap;
 
