@@ -1,5 +1,7 @@
-//! Two stacks in one thread, without a device, a runtime or a clock: everything that drives a
-//! stack. `cargo run -p portolan-examples --example embed_loop`
+//! Two stacks in a loop of one's own, without a device, a runtime or a clock: this is everything
+//! that drives a stack.
+//!
+//! `cargo run -p portolan-examples --example embed_loop`
 
 use std::collections::HashMap;
 
@@ -20,16 +22,15 @@ impl Host {
         config.neighbor.duplicate_address_probes = 0; // no other host is on this wire
         let mut stack = Stack::new(config, [number; 32], now);
         let address = format!("10.0.0.{number}/24").parse().expect("it is well-formed");
-        let config =
-            InterfaceConfig::new(Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, number]))).address(address);
-        let iface = stack.add_interface(now, config).expect("the address is fine");
+        let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, number]));
+        let iface =
+            stack.add_interface(now, InterfaceConfig::new(medium).address(address)).expect("it is fine");
         Host { name, stack, iface }
     }
 }
 
 fn main() -> Result<(), Error> {
-    // The program chooses the time.
-    let mut now = Instant::ZERO;
+    let mut now = Instant::ZERO; // the program chooses the time
     let mut client = Host::new("client", 1, now);
     let mut server = Host::new("server", 2, now);
 
@@ -39,19 +40,18 @@ fn main() -> Result<(), Error> {
     let mut connections = HashMap::new(); // events name sockets, calls take descriptors
 
     let stream = client.stack.socket(Domain::V4, SocketKind::Stream)?;
-    let connecting = client.stack.connect(now, stream, ([10, 0, 0, 2], 7));
-    assert_eq!(connecting, Err(Error::InProgress));
-    println!("{now} client: connecting to 10.0.0.2 port 7");
+    assert_eq!(client.stack.connect(now, stream, ([10, 0, 0, 2], 7)), Err(Error::InProgress));
 
     let mut is_done = false;
     while !is_done {
         // Frames that the stacks have to send go on the wire, and from there into the other stack.
         let sent = carry(now, &mut client, &mut server) + carry(now, &mut server, &mut client);
-
-        // The events of the sockets.
         while let Some(event) = server.stack.poll_event() {
             if let Some(&d) = connections.get(&event.socket) {
-                echo(&mut server.stack, now, d)?;
+                receive(&mut server.stack, now, d, |stack, data| match data {
+                    [] => stack.close(now, d),
+                    data => stack.send(now, d, data).map(|_| ()),
+                })?;
             } else {
                 let (accepted, peer) = server.stack.accept(listener)?;
                 connections.insert(server.stack.socket_id(accepted)?, accepted);
@@ -60,15 +60,11 @@ fn main() -> Result<(), Error> {
         }
         while let Some(event) = client.stack.poll_event() {
             if event.readiness.readable {
-                // Events are edge-triggered: take everything that is there.
-                let mut buf = [0; 100];
-                while let Some(len) = available(client.stack.recv(now, stream, &mut buf))? {
-                    println!("{now} client: received {:?}", String::from_utf8_lossy(&buf[..len]));
-                    if len == 0 {
-                        is_done = true;
-                        break;
-                    }
-                }
+                receive(&mut client.stack, now, stream, |_, data| {
+                    println!("{now} client: received {:?}", String::from_utf8_lossy(data));
+                    is_done = data.is_empty();
+                    Ok(())
+                })?;
             } else if event.readiness.writable {
                 println!("{now} client: connected");
                 client.stack.send(now, stream, b"hello")?;
@@ -76,13 +72,11 @@ fn main() -> Result<(), Error> {
             }
         }
 
-        // If there is nothing left to do now and no frame is in flight, advance to the next time
-        // that a stack waits for. Timers run after frames, because an acknowledgement that has not
-        // been read yet stops the timer of the data that it acknowledges.
-        let deadlines = [client.stack.poll_timeout(), server.stack.poll_timeout()];
-        if let Some(at) = deadlines.into_iter().flatten().map(|deadline| deadline.at).min()
-            && sent == 0
-        {
+        // If no frame is in flight, advance to the next time that a stack waits for. Timers run
+        // after frames, because an acknowledgement stops the timer of the data that it is for.
+        let deadlines = client.stack.poll_timeout().into_iter().chain(server.stack.poll_timeout());
+        let Some(at) = deadlines.map(|deadline| deadline.at).min() else { continue };
+        if sent == 0 {
             now = now.max(at);
             client.stack.handle_timeout(now);
             server.stack.handle_timeout(now);
@@ -107,24 +101,19 @@ fn carry(now: Instant, from: &mut Host, to: &mut Host) -> usize {
     }
 }
 
-/// Sends back the data that is there; ends when the peer has ended.
-fn echo(stack: &mut Stack, now: Instant, d: Descriptor) -> Result<(), Error> {
+/// Calls `f` with all data that is there, because events are edge-triggered, and with an empty
+/// slice if the peer has ended.
+fn receive<F>(stack: &mut Stack, now: Instant, d: Descriptor, mut f: F) -> Result<(), Error>
+where
+    F: FnMut(&mut Stack, &[u8]) -> Result<(), Error>,
+{
     let mut buf = [0; 100];
-    while let Some(len) = available(stack.recv(now, d, &mut buf))? {
-        if len == 0 {
-            return stack.close(now, d);
+    loop {
+        match stack.recv(now, d, &mut buf) {
+            Ok(0) => return f(stack, &[]),
+            Ok(len) => f(stack, &buf[..len])?,
+            Err(Error::WouldBlock) => return Ok(()),
+            Err(error) => return Err(error),
         }
-        println!("{now} server: echoes {len} bytes");
-        stack.send(now, d, &buf[..len])?;
-    }
-    Ok(())
-}
-
-/// Turns `WouldBlock` into `None`.
-fn available(received: Result<usize, Error>) -> Result<Option<usize>, Error> {
-    match received {
-        Ok(len) => Ok(Some(len)),
-        Err(Error::WouldBlock) => Ok(None),
-        Err(error) => Err(error),
     }
 }

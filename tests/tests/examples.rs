@@ -2,20 +2,24 @@
 
 use std::process::Command;
 
-use portolan_tests::sources::built;
+use portolan_tests::sources::{built, files_under, read, root};
 
 /// Runs an example that `tests/run` has built, or else through cargo, so that it is built from
 /// these sources. Returns its output.
 fn run(name: &str) -> String {
+    run_with(name, &[])
+}
+
+fn run_with(name: &str, args: &[&str]) -> String {
     let mut command = match built(&format!("examples/{name}")) {
         Some(example) => Command::new(example),
         None => {
             let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["run", "--quiet", "-p", "portolan-examples", "--example", name]);
+            cargo.args(["run", "--quiet", "-p", "portolan-examples", "--example", name, "--"]);
             cargo
         }
     };
-    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("it starts");
+    let output = command.args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("it starts");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}: {}\n{printed}\n{errors}", output.status);
@@ -80,4 +84,98 @@ fn router() {
     let printed = run("router");
     assert_says(&printed, &["10.0.2.2 answers 10.0.1.2:", "fd02::2 answers [fd03::2]:"]);
     assert_says(&printed, &["10.9.9.9: Network is unreachable", "the router has forwarded"]);
+}
+
+/// The same server with threads and with tasks.
+#[test]
+fn embed_threads_and_embed_tokio() {
+    for name in ["embed_threads", "embed_tokio"] {
+        let printed = run(name);
+        assert_says(&printed, &["the server answers \"ONE\\nTWO\\n\"", "10.0.0.2: 1 lines"]);
+        assert_says(&printed, &["10.0.0.2: too slow", "3 connections were served; everything was delivered"]);
+    }
+}
+
+#[test]
+fn chat() {
+    let printed = run("chat");
+    assert_says(&printed, &["client 3 reads: 2: hello\n", "client 3 reads: 1: (put out: "]);
+    assert_says(&printed, &["client 1: Err(ConnectionReset)"]);
+}
+
+#[test]
+fn multicast_discovery() {
+    let printed = run("multicast_discovery");
+    let all = "    10.0.0.1: clock is at port 123\n    10.0.0.1: files is at port 2049\n    10.0.0.1: printer is at port 631";
+    let one = "10.0.0.1: clock is at port 123";
+    assert_says(
+        &printed,
+        &[&format!("\"*\" to 239.255.7.7:\n{all}\n\"clock\" to 239.255.7.7:\n    {one}\n\"")],
+    );
+    let v6 = printed.split("\"clock\" to ff02::707:707:").last().expect("it asks");
+    assert!(v6.contains("clock is at port 123") && !v6.contains("files"), "{printed}");
+}
+
+#[test]
+fn unix_ipc() {
+    let printed = run("unix_ipc");
+    assert_says(&printed, &["front: the worker is user 1000", "worker: called by process 1, user 0"]);
+    assert_says(
+        &printed,
+        &["client: user 1000 greets Anna at 10.0.0.2", "user 1000 greets Bert at 10.0.0.2"],
+    );
+}
+
+#[test]
+fn traceroute() {
+    let printed = run("traceroute");
+    let hops: Vec<&str> = printed.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(hops, ["10.0.1.1", "10.0.2.2", "10.0.3.2"], "{printed}");
+}
+
+#[test]
+fn reuseport_workers() {
+    let printed = run("reuseport_workers");
+    let served: Vec<&str> = printed.lines().filter(|line| line.starts_with("served by:")).collect();
+    let [before, after] = served[..] else { panic!("{printed}") };
+    for number in 1..=5 {
+        let worker = format!("worker {number}\"");
+        assert_eq!(
+            (before.contains(&worker), after.contains(&worker)),
+            (number != 5, number != 1),
+            "{printed}"
+        );
+    }
+}
+
+#[test]
+fn simulate_my_protocol() {
+    let first = run_with("simulate_my_protocol", &["7"]);
+    assert_says(&first, &["seed 7: 50 of 50 letters after", "digest of all packets: "]);
+    assert_eq!(first, run_with("simulate_my_protocol", &["7"]));
+    let digest = |printed: &str| printed.lines().last().map(str::to_owned);
+    assert_ne!(digest(&first), digest(&run_with("simulate_my_protocol", &["8"])));
+}
+
+#[test]
+fn vpn_pair() {
+    let printed = run("vpn_pair");
+    assert_says(&printed, &["through the tunnel: nobody else can read this", "datagrams refused: "]);
+    assert!(!printed.contains("the middle can read it"), "{printed}");
+    assert!(!printed.contains("datagrams refused: 0"), "{printed}");
+}
+
+/// Every example is built, and is run by a test of its name.
+#[test]
+fn all_are_run() {
+    let tests = read(&root().join("tests/tests/examples.rs"));
+    for path in files_under("examples", ".rs") {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if name == "lib" {
+            continue;
+        }
+        assert!(tests.contains(&format!("\"{name}\"")), "no test runs {name}");
+        let lines = read(&path).lines().count();
+        assert!(lines < 120, "{name} has {lines} lines; an example has less than 120");
+    }
 }
