@@ -11,6 +11,7 @@
 //! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
 //! | `listening` | a listener on all stacks of a runtime |
 //! | `interceptor` | [`TcpInterceptor`], [`UdpInterceptor`]: connections and flows to any address |
+//! | `relay` | [`relay()`]: joins two connections |
 //! | `tcp`, `udp`, `echo`, `raw`, `packet` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`], [`PacketSocket`] |
 //! | `unix` | [`UnixListener`], [`UnixStream`], [`UnixDatagram`]: communication inside one host |
 //! | `passed` | [`PassedSocket`]: sockets that messages of Unix-domain sockets pass on |
@@ -72,6 +73,7 @@ mod policy;
 mod poller;
 mod pool;
 mod raw;
+mod relay;
 #[cfg(feature = "resolver")]
 mod resolver;
 mod runtime;
@@ -104,6 +106,8 @@ pub use packet::PacketSocket;
 pub use passed::{PassedSocket, UnixReceived};
 pub use poller::{Poller, Source};
 pub use raw::RawSocket;
+pub use relay::config::{RelayConfig, RelayEnd, Relayed};
+pub use relay::{RelayStream, relay, relay_with};
 #[cfg(feature = "resolver")]
 pub use resolver::Resolver;
 pub use runtime::Runtime;

@@ -42,6 +42,9 @@
 //! | [`WRITE_CHUNK`] | 128 KiB | what one `write` takes | not measured |
 //! | [`CHECK_ROOM_FROM`] | 16 KiB | what a task copies only if there is room | not measured |
 //! | [`READ_SLICES`] | 128 | what one `read` takes | not measured |
+//! | [`RELAY_CHUNK`] | 64 KiB | what a relay takes at once | not measured |
+//! | [`RELAY_ROUNDS`] | 16 | when a relay lets the other direction go on | not measured |
+//! | [`FIRST_DRAIN_CHECK`], [`LAST_DRAIN_CHECK`] | 1 ms, 100 ms | how soon a relay passes a reset on behind data | not measured |
 //! | [`SMALLEST_PIECE`] | 256 | sizes of pooled memory | not measured |
 //! | [`MAX_KEPT_PIECES`] | 256 | memory that a pool keeps | not measured |
 //! | [`MAX_KEPT_BYTES`] | 8 MiB | memory that a pool keeps | not measured |
@@ -221,6 +224,21 @@ pub(crate) const CHECK_ROOM_FROM: usize = 16 << 10;
 
 /// Slices that one `read` takes at most, with the `core` lock held.
 pub(crate) const READ_SLICES: usize = 128;
+
+// Relays.
+
+/// The most bytes that a relay takes from one stream before it sends them on the other.
+pub(crate) const RELAY_CHUNK: usize = 64 << 10;
+
+/// How often a relay does that in one direction before it looks at the other.
+pub(crate) const RELAY_ROUNDS: usize = 16;
+
+/// How soon a relay that has a reset to pass on first looks whether all data before it was
+/// acknowledged. The time doubles with each look.
+pub(crate) const FIRST_DRAIN_CHECK: Duration = Duration::from_millis(1);
+
+/// The longest time between two such looks.
+pub(crate) const LAST_DRAIN_CHECK: Duration = Duration::from_millis(100);
 
 // Reusable memory.
 

@@ -5,6 +5,8 @@ mod common;
 mod futures_io;
 #[path = "tcp/interceptor.rs"]
 mod interceptor;
+#[path = "tcp/relay.rs"]
+mod relay;
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;

@@ -7,6 +7,7 @@
 //! | `host_poll` | epoll | nothing: pollers take no descriptors of the host |
 //! | `timer_slack` | `PR_SET_TIMERSLACK` | nothing to set |
 //! | `host_fd` | `read`, `write` | the same (Unix), nothing (Windows): devices on descriptors are for Unix |
+//! | `host_tcp` | SIOCOUTQ, beside socket options | only the options |
 //! | `gather` | `writev` | `writev` (Unix), nothing (Windows): only devices outside of this crate need it |
 //!
 //! Only Linux is tested. The library also compiles for macOS and for Windows (`cargo check -p
@@ -25,6 +26,7 @@ pub(crate) mod gather;
 #[cfg(unix)]
 pub(crate) mod host_fd;
 pub(crate) mod host_poll;
+pub(crate) mod host_tcp;
 pub(crate) mod poll;
 pub(crate) mod signal;
 pub(crate) mod timer_slack;

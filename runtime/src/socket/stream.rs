@@ -203,19 +203,26 @@ impl Calls<'_> {
     /// Sends all bytes, however small the send buffer is, unless the socket is nonblocking, its
     /// time-out passes, or the connection ends. Data that `write` has copied is not copied again if
     /// it did not fit at first.
-    pub(crate) fn write_bytes(&self, mut bytes: Bytes) -> io::Result<usize> {
-        let len = bytes.len();
-        let sent = self.call_waiting(Direction::Write, |core, now| {
+    pub(crate) fn write_bytes(&self, bytes: Bytes) -> io::Result<usize> {
+        self.write_shared(&[bytes])
+    }
+
+    /// Like [`write_bytes`](Calls::write_bytes), with several slices.
+    pub(crate) fn write_shared(&self, slices: &[Bytes]) -> io::Result<usize> {
+        let Some((first, mut rest)) = slices.split_first() else { return Ok(0) };
+        let (mut bytes, mut sent) = (first.clone(), 0);
+        let result = self.call_waiting(Direction::Write, |core, now| {
             take_deferred_error(core, self.id)?;
             loop {
                 match core.owner_of(self.descriptor)?.send_bytes(now, self.descriptor, bytes.clone()) {
-                    Ok(count) => bytes.advance(count),
-                    // A task that has sent something does not wait.
-                    Err(portolan::Error::WouldBlock) if self.is_of_task() && bytes.len() < len => {
-                        return Ok(());
+                    Ok(count) => {
+                        bytes.advance(count);
+                        sent += count;
                     }
+                    // A task that has sent something does not wait.
+                    Err(portolan::Error::WouldBlock) if self.is_of_task() && sent > 0 => return Ok(()),
                     Err(error @ portolan::Error::WouldBlock) => return Err(error),
-                    Err(error) if bytes.len() == len => return Err(error),
+                    Err(error) if sent == 0 => return Err(error),
                     Err(error) => {
                         // The stack reports an error once. It is kept for the next call, because
                         // this one has sent data.
@@ -226,12 +233,13 @@ impl Calls<'_> {
                     }
                 }
                 if bytes.is_empty() {
-                    return Ok(());
+                    let Some((next, others)) = rest.split_first() else { return Ok(()) };
+                    (bytes, rest) = (next.clone(), others);
                 }
             }
         });
-        match len - bytes.len() {
-            0 => sent.map(|()| 0),
+        match sent {
+            0 => result.map(|()| 0),
             count => Ok(count),
         }
     }

@@ -8,7 +8,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `futures-io` | `futures_io::AsyncRead` and `AsyncWrite` (version 0.3), the traits of async-std, smol and libraries without an executor |
-//! | `tokio` | `tokio::io::AsyncRead` and `AsyncWrite`, the `poll_*` functions that take a `ReadBuf`, and tokio's cooperative budget |
+//! | `tokio` | `tokio::io::AsyncRead` and `AsyncWrite`, the `poll_*` functions that take a `ReadBuf`, tokio's cooperative budget, and [`relay()`] |
 //!
 //! Both features can be on at once. Programs import the traits that they use.
 //!
@@ -60,6 +60,8 @@
 mod futures_io;
 mod halves;
 mod ready;
+#[cfg(feature = "tokio")]
+mod relay;
 mod stream_calls;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod stream_polls;
@@ -74,6 +76,8 @@ mod wait;
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use portolan::Interest;
 pub use ready::Ready;
+#[cfg(feature = "tokio")]
+pub use relay::{RelayStream, relay, relay_with};
 pub use tcp_listener::TcpListener;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
