@@ -3,7 +3,7 @@
 use super::{Caller as _, Owner, call};
 use crate::error::Result;
 use crate::id::PendingId;
-use crate::socket::{Descriptor, IgnoreReason, PendingEvent, Rejection, Unreachable};
+use crate::socket::{Cancellation, Descriptor, IgnoreReason, PendingEvent, Rejection, Unreachable};
 use crate::stack::Stack;
 use crate::time::Instant;
 
@@ -88,6 +88,15 @@ calls! {
         let (id, _) = stack.sockets.common.socket(caller, d)?;
         let (mut env, kinds) = stack.parts();
         kinds.tcp.poll_pending(&mut env, id)
+    }
+
+    /// Like [`poll_pending`](Stack::poll_pending), but only for connections that no longer wait for
+    /// a decision: returns which, and why. `WouldBlock` if there is no such news.
+    pub fn poll_cancelled(&mut self, d: Descriptor) -> Result<(PendingId, Cancellation)> {
+        let (stack, caller) = self.caller_mut();
+        let (id, _) = stack.sockets.common.socket(caller, d)?;
+        let (mut env, kinds) = stack.parts();
+        kinds.tcp.poll_cancelled(&mut env, id)
     }
 
     /// Whether this connection still waits for a decision. `InvalidArgument` unless

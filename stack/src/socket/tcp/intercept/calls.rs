@@ -14,7 +14,7 @@ use crate::id::{PendingId, SocketId};
 use crate::rate_limit::PeerLimit;
 use crate::rng::Rng;
 use crate::socket::common::{Common, Env, TimerTarget};
-use crate::socket::interception::{IgnoreReason, PendingConnection, PendingEvent, Rejection};
+use crate::socket::interception::{Cancellation, IgnoreReason, PendingConnection, PendingEvent, Rejection};
 use crate::socket::kind::{Domain, SocketKind};
 use crate::socket::record::{Protocol, Socket};
 use crate::socket::tcp::CONNECTION_BYTES;
@@ -78,6 +78,20 @@ impl TcpSockets {
         }
         env.common.note_readiness(id, Wakeup::NONE);
         event.ok_or(Error::WouldBlock)
+    }
+
+    /// The next connection that was announced and then cancelled. EWOULDBLOCK if there is none,
+    /// EINVAL for another socket.
+    pub(crate) fn poll_cancelled(
+        &mut self,
+        env: &mut Env<'_>,
+        id: SocketId,
+    ) -> Result<(PendingId, Cancellation)> {
+        self.check_interceptor(env.common, id)?;
+        let interceptor = self.interceptor_mut(env.common).ok_or(Error::InvalidArgument)?;
+        let cancelled = interceptor.cancelled.pop_front().ok_or(Error::WouldBlock)?;
+        env.common.note_readiness(id, Wakeup::NONE);
+        Ok(cancelled)
     }
 
     /// Whether this connection waits for a decision. EINVAL for another socket.

@@ -321,6 +321,24 @@ fn a_syn_with_another_number_replaces_the_connection() {
 }
 
 #[test]
+fn cancellations_can_be_taken_before_new_connections() {
+    let mut bench = Bench::new(Config::default());
+    assert_eq!(bench.stack.poll_cancelled(bench.interceptor), Err(Error::WouldBlock));
+    bench.syn();
+    let first = bench.pending();
+    bench.segment.seq += 1000;
+    bench.syn();
+    let cancelled = bench.stack.poll_cancelled(bench.interceptor);
+    assert_eq!(cancelled, Ok((first.id, Cancellation::Replaced)));
+    assert_eq!(bench.stack.poll_cancelled(bench.interceptor), Err(Error::WouldBlock));
+    assert!(bench.stack.readiness(bench.interceptor).unwrap().readable, "another one is new");
+    bench.pending();
+    assert!(!bench.stack.readiness(bench.interceptor).unwrap().readable);
+    let other = bench.stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    assert_eq!(bench.stack.poll_cancelled(other), Err(Error::InvalidArgument));
+}
+
+#[test]
 fn only_a_reset_with_the_right_number_cancels() {
     for (offset, cancels) in [(0, true), (1, true), (2, false), (-1, false), (1 << 20, false)] {
         for flags in [RST, RST | ACK] {
