@@ -4,16 +4,18 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use portolan::{Domain, IgnoreReason, InterfaceId, PendingConnection, Rejection, SocketKind, SocketOption};
 
 use crate::engine::bell::Bell;
+use crate::engine::task_waiters::{Task, TaskSlot};
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
 use crate::socket::calls::Calls;
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::tcp::TcpStream;
 use crate::udp::UdpSocket;
 
@@ -53,12 +55,12 @@ use crate::udp::UdpSocket;
 /// ```
 #[derive(Debug)]
 pub struct TcpInterceptor {
-    sockets: Arc<Interceptors>,
+    pub(crate) sockets: Arc<Interceptors>,
 }
 
 /// The intercepting sockets, one on each stack of a runtime.
 #[derive(Debug)]
-struct Interceptors {
+pub(crate) struct Interceptors {
     first: Socket,
     others: Vec<Socket>,
     /// Rung for events of every socket, if there are several.
@@ -86,7 +88,7 @@ impl TcpInterceptor {
     /// Waits for the next connection. Its SYN is not answered before the decision.
     pub fn next(&self) -> io::Result<PendingStream> {
         let (index, pending) = self.sockets.wait_for(|calls| calls.next_pending())?;
-        Ok(PendingStream { sockets: self.sockets.clone(), index, pending, is_decided: false })
+        Ok(PendingStream::of(&self.sockets, index, pending))
     }
 
     /// Returns another handle to the same interceptor.
@@ -96,7 +98,7 @@ impl TcpInterceptor {
 
     /// Sets whether [`next`](TcpInterceptor::next) returns `WouldBlock` instead of waiting.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.sockets.first.set_nonblocking(nonblocking);
+        self.sockets.set_nonblocking(nonblocking);
         Ok(())
     }
 
@@ -148,7 +150,7 @@ impl TcpInterceptor {
 /// ```
 #[derive(Debug)]
 pub struct UdpInterceptor {
-    sockets: Arc<Interceptors>,
+    pub(crate) sockets: Arc<Interceptors>,
 }
 
 impl UdpInterceptor {
@@ -185,7 +187,7 @@ impl UdpInterceptor {
 
     /// Sets whether [`accept`](UdpInterceptor::accept) returns `WouldBlock` instead of waiting.
     pub fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
-        self.sockets.first.set_nonblocking(nonblocking);
+        self.sockets.set_nonblocking(nonblocking);
         Ok(())
     }
 
@@ -218,6 +220,16 @@ impl Interceptors {
         Ok(sockets)
     }
 
+    pub(crate) fn all(&self) -> SocketsOf<'_> {
+        SocketsOf { first: &self.first, others: &self.others }
+    }
+
+    /// Whether they are closed, or the runtime is over.
+    #[cfg(feature = "futures-core")]
+    pub(crate) fn is_over(&self) -> bool {
+        self.first.call(|stack, _, d| stack.readiness(d)).is_err()
+    }
+
     fn count(&self) -> usize {
         1 + self.others.len()
     }
@@ -231,17 +243,28 @@ impl Interceptors {
         if self.others.is_empty() {
             return Ok((0, call(self.first.calls())?));
         }
+        let try_each = || self.try_each(|socket| call(socket.calls_at_once()));
         if self.first.is_nonblocking() {
-            return self.try_each(call);
+            return try_each();
         }
-        self.bell.wait_for(|| self.try_each(&call))
+        self.bell.wait_for(try_each)
     }
 
-    fn try_each<R>(&self, call: impl Fn(Calls<'_>) -> io::Result<R>) -> io::Result<(usize, R)> {
+    /// What `call` gets from one of the sockets for a task, which is woken if there is nothing yet,
+    /// and the number of that socket.
+    pub(crate) fn call_of_task<R>(
+        &self,
+        task: Task<'_>,
+        call: impl Fn(Calls<'_>) -> io::Result<R>,
+    ) -> io::Result<(usize, R)> {
+        self.try_each(|socket| call(socket.calls_of(task)))
+    }
+
+    fn try_each<R>(&self, call: impl Fn(&Socket) -> io::Result<R>) -> io::Result<(usize, R)> {
         let (count, turn) = (self.count(), self.turn.fetch_add(1, Ordering::Relaxed));
         let mut nothing = io::Error::from(io::ErrorKind::WouldBlock);
         for index in (0..count).map(|step| (turn.wrapping_add(step)) % count) {
-            match call(self.at(index).calls_at_once()) {
+            match call(self.at(index)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => nothing = error,
                 result => return Ok((index, result?)),
             }
@@ -249,7 +272,12 @@ impl Interceptors {
         Err(nothing)
     }
 
-    fn close(&self) -> io::Result<()> {
+    /// Sets whether calls return `WouldBlock` instead of waiting.
+    pub(crate) fn set_nonblocking(&self, nonblocking: bool) {
+        self.first.set_nonblocking(nonblocking);
+    }
+
+    pub(crate) fn close(&self) -> io::Result<()> {
         let mut result = Ok(());
         for index in 0..self.count() {
             result = result.and(self.at(index).close());
@@ -257,7 +285,7 @@ impl Interceptors {
         result
     }
 
-    fn set_option(&self, option: SocketOption) -> io::Result<()> {
+    pub(crate) fn set_option(&self, option: SocketOption) -> io::Result<()> {
         (0..self.count()).try_for_each(|index| self.at(index).set_option(option))
     }
 }
@@ -270,9 +298,42 @@ pub struct PendingStream {
     index: usize,
     pending: PendingConnection,
     is_decided: bool,
+    /// Whether a poll may have left the waker of a task.
+    is_polled: AtomicBool,
 }
 
 impl PendingStream {
+    pub(crate) fn of(sockets: &Arc<Interceptors>, index: usize, pending: PendingConnection) -> PendingStream {
+        PendingStream {
+            sockets: sockets.clone(),
+            index,
+            pending,
+            is_decided: false,
+            is_polled: AtomicBool::new(false),
+        }
+    }
+
+    /// Answers it.
+    pub(crate) fn begin_accepting(&self) -> io::Result<Socket> {
+        self.socket().begin_accepting(&self.pending)
+    }
+
+    /// Polls whether it needs no decision any more, or the runtime is over.
+    pub(crate) fn poll_cancelled(&self, task: Task<'_>) -> Poll<()> {
+        if task.slot == TaskSlot::Polls {
+            self.is_polled.store(true, Ordering::Relaxed);
+        }
+        match self.socket().is_cancelled_for_task(self.pending.id, task) {
+            Ok(false) => Poll::Pending,
+            Ok(true) | Err(_) => Poll::Ready(()),
+        }
+    }
+
+    /// Removes a task that no longer waits.
+    pub(crate) fn forget_cancel_waiter(&self, slot: TaskSlot) {
+        self.socket().forget_cancel_waiter(self.pending.id, slot);
+    }
+
     /// The address that opens the connection.
     pub fn source(&self) -> SocketAddr {
         self.pending.source
@@ -323,13 +384,17 @@ impl PendingStream {
         self.socket().call(|stack, now, d| stack.ignore_pending(now, d, self.pending.id, why))
     }
 
-    fn socket(&self) -> &Socket {
+    /// The intercepting socket that has it.
+    pub(crate) fn socket(&self) -> &Socket {
         self.sockets.at(self.index)
     }
 }
 
 impl Drop for PendingStream {
     fn drop(&mut self) {
+        if self.is_polled.load(Ordering::Relaxed) {
+            self.forget_cancel_waiter(TaskSlot::Polls);
+        }
         if !self.is_decided {
             // It may be cancelled, or the runtime over.
             let reset = |stack: &mut portolan::Owner<'_>, now, d| {
@@ -342,12 +407,12 @@ impl Drop for PendingStream {
 
 impl HasSockets for TcpInterceptor {
     fn sockets(&self) -> SocketsOf<'_> {
-        SocketsOf { first: &self.sockets.first, others: &self.sockets.others }
+        self.sockets.all()
     }
 }
 
 impl HasSockets for UdpInterceptor {
     fn sockets(&self) -> SocketsOf<'_> {
-        SocketsOf { first: &self.sockets.first, others: &self.sockets.others }
+        self.sockets.all()
     }
 }

@@ -16,7 +16,9 @@ use portolan::{DropReason, Frame, Interception, Medium};
 use portolan_runtime::device::{
     Device, MemoryDevice, MemoryPair, Outgoing, Readiness, Received, memory_pair,
 };
-use portolan_runtime::{Builder, EchoSocket, Runtime, TcpInterceptor, TcpListener, TcpStream, UdpSocket};
+use portolan_runtime::{
+    Builder, EchoSocket, Runtime, TcpInterceptor, TcpListener, TcpStream, UdpSocket, task,
+};
 
 /// One of several queues of a device: the first reader gets the next frame.
 struct Queue {
@@ -294,6 +296,56 @@ fn connections_to_any_address_come_to_all_stacks_and_one_interceptor() {
             assert_eq!(name, format!("203.0.113.{host}:443"));
         }
         deciding.join().unwrap();
+        let accepted = several.handle().with_each_stack(|stack| stack.stats().interception.accepted);
+        assert!(accepted.iter().all(|&accepted| accepted > 4), "{accepted:?}");
+    });
+}
+
+#[test]
+fn one_task_decides_about_connections_to_any_address_on_all_stacks() {
+    let (a, b) = MemoryPair::new().capacity(4096).build().unwrap();
+    let several = Builder::new().config(config()).seed([1; 32]);
+    let several = several.interface_with_queues(queues(a, 2), addresses(1));
+    let several = several.intercept(Interception::all()).start().unwrap();
+    let client = Builder::new().config(config()).seed([2; 32]).interface(b, addresses(2));
+    let client = client.gateway("10.0.0.1".parse().unwrap()).start().unwrap();
+    within_time(move || {
+        let executor = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        executor.block_on(async {
+            let interceptor = task::TcpInterceptor::new(&several).unwrap();
+            for host in 1..=16 {
+                let source = client.handle().clone();
+                let connect = |port| {
+                    let source = source.clone();
+                    tokio::spawn(async move {
+                        task::TcpStream::connect(&source, ([203, 0, 113, host], port)).await
+                    })
+                };
+                let (first, _second) = (connect(1), connect(2));
+                let pending = interceptor.next().await.unwrap();
+                let (taken, other) = (pending.destination().port(), interceptor.next().await.unwrap());
+                assert_eq!(taken + other.destination().port(), 3);
+                let (one, two) = tokio::join!(pending.accept(), other.accept());
+                assert_eq!(one.unwrap().peer_addr().unwrap().ip(), two.unwrap().peer_addr().unwrap().ip());
+                first.await.unwrap().unwrap();
+            }
+            // Those on both stacks learn that nobody intercepts any more.
+            let mut waiting = Vec::new();
+            for host in 1..=8 {
+                let source = client.handle().clone();
+                tokio::spawn(
+                    async move { task::TcpStream::connect(&source, ([203, 0, 113, host], 3)).await },
+                );
+                let pending = interceptor.next().await.unwrap();
+                waiting.push(tokio::spawn(async move { pending.cancelled().await }));
+            }
+            tokio::task::yield_now().await;
+            assert!(waiting.iter().all(|task| !task.is_finished()));
+            interceptor.close().unwrap();
+            for task in waiting {
+                task.await.unwrap();
+            }
+        });
         let accepted = several.handle().with_each_stack(|stack| stack.stats().interception.accepted);
         assert!(accepted.iter().all(|&accepted| accepted > 4), "{accepted:?}");
     });

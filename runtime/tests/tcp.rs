@@ -7,6 +7,8 @@ mod futures_io;
 mod interceptor;
 #[path = "tcp/relay.rs"]
 mod relay;
+#[path = "tcp/task_interceptor.rs"]
+mod task_interceptor;
 
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Read, Write};
 use std::net::Shutdown;

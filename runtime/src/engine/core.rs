@@ -5,6 +5,7 @@ use std::io;
 use portolan::{Descriptor, Instant, Owner, OwnerId, Stack};
 
 use crate::clock::Clock;
+use crate::engine::cancel_waiters::CancelWaiters;
 use crate::engine::devices::DeviceIo;
 use crate::engine::end_reason::EndReason;
 use crate::engine::leadership::Leadership;
@@ -15,6 +16,7 @@ use crate::engine::waiters::{WaiterTable, Wakes};
 pub(crate) struct EngineCore {
     pub(crate) stack: Stack,
     pub(crate) waiters: WaiterTable,
+    pub(crate) cancel_waiters: CancelWaiters,
     pub(crate) leadership: Leadership,
     /// The number of threads that wait in `Engine::wait_until`.
     pub(crate) watchers: usize,
@@ -56,6 +58,20 @@ impl EngineCore {
         }
         while let Some(poller) = self.stack.poll_ready_poller() {
             self.waiters.on_poller_event(poller, wakes);
+        }
+        self.take_cancellations(wakes);
+    }
+
+    /// Adds the tasks whose connections were cancelled to those to wake. While tasks wait, this
+    /// takes all news of cancellations out of the stack.
+    fn take_cancellations(&mut self, wakes: &mut Wakes) {
+        while let Some(interceptor) = self.cancel_waiters.interceptor() {
+            match self.owner_of(interceptor).and_then(|mut owner| owner.poll_cancelled(interceptor)) {
+                Ok((pending, _)) => self.cancel_waiters.wake(pending, wakes),
+                Err(portolan::Error::WouldBlock) => return,
+                // The interceptor is closed.
+                Err(_) => self.cancel_waiters.wake_all(wakes),
+            }
         }
     }
 

@@ -95,6 +95,7 @@ impl Engine {
         let mut core = self.lock_core_anyway();
         core.refuses_calls = true;
         core.waiters.wake_everybody(&mut wakes);
+        core.cancel_waiters.wake_all(&mut wakes);
         (wakes.driver, wakes.caller, wakes.watchers) = (true, true, true);
         drop(core);
         self.notify(&mut wakes);

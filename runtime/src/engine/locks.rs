@@ -10,6 +10,7 @@ use portolan::{Instant, InterfaceId, Stack};
 
 use crate::clock::Clock;
 use crate::device::Device;
+use crate::engine::cancel_waiters::CancelWaiters;
 use crate::engine::core::EngineCore;
 use crate::engine::devices::{AttachedDevice, DeviceIo};
 use crate::engine::end_reason::EndReason;
@@ -81,6 +82,7 @@ impl Engine {
             core: Mutex::new(EngineCore {
                 stack,
                 waiters: WaiterTable::default(),
+                cancel_waiters: CancelWaiters::default(),
                 leadership: Leadership::new(polled),
                 watchers: 0,
                 refuses_calls: false,
@@ -344,6 +346,7 @@ impl Engine {
             core.ended = Some(ended);
         }
         core.waiters.wake_everybody(&mut wakes);
+        core.cancel_waiters.wake_all(&mut wakes);
         (wakes.driver, wakes.caller, wakes.watchers) = (true, true, true);
         drop(core);
         self.notify(&mut wakes);

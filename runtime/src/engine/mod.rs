@@ -10,6 +10,7 @@
 //! | `leadership`, `leader` | which thread leads; what the leader does |
 //! | `wait`, `waiters`, `direction` | how a call waits; which threads and tasks wait for which socket |
 //! | `task_wait`, `task_waiters` | how a call of a task waits; the tasks that wait for a socket |
+//! | `cancel_waiters` | the tasks that wait until a pending connection is cancelled |
 //! | `poller_wait`, `poller_waiters`, `poller_bell` | the same for threads that wait at pollers |
 //! | `lead_policy` | which thread should lead next, judged by what threads did recently |
 //! | `read_budget`, `spin` | how much is read at once; how long a leader spins |
@@ -17,6 +18,7 @@
 //! | `end_reason`, `delivery` | why a runtime is over; what is delivered before |
 
 pub(crate) mod bell;
+mod cancel_waiters;
 pub(crate) mod core;
 pub(crate) mod delivery;
 pub(crate) mod device_signal;

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::Waker;
 
-use portolan::{Instant, Readiness, SocketId};
+use portolan::{Descriptor, Instant, PendingId, Readiness, SocketId};
 use smallvec::SmallVec;
 
 use crate::engine::core::EngineCore;
@@ -104,6 +104,35 @@ impl Engine {
     /// Removes a future that no longer waits for this socket.
     pub(crate) fn forget_future(&self, socket: SocketId, future: FutureId) {
         let old = self.lock_core_anyway().waiters.remove_future(socket, future);
+        drop(old);
+    }
+}
+
+/// Waiting for the end of pending connections.
+impl Engine {
+    /// Whether a pending connection of this interceptor needs no decision any more. If it does, the
+    /// task is woken when that changes.
+    pub(crate) fn is_cancelled_for_task(
+        &self,
+        interceptor: Descriptor,
+        pending: PendingId,
+        task: Task<'_>,
+    ) -> io::Result<bool> {
+        let (is_pending, _old) = self.call(|core, _, _| {
+            let is_pending =
+                core.owner_of(interceptor).and_then(|owner| owner.is_pending(interceptor, pending));
+            let old = match is_pending {
+                Ok(true) => core.cancel_waiters.set(interceptor, pending, task),
+                _ => core.cancel_waiters.remove(pending, task.slot),
+            };
+            (is_pending, old)
+        })?;
+        is_pending.map(|is_pending| !is_pending).map_err(to_io_error)
+    }
+
+    /// Removes a task that no longer waits for a pending connection.
+    pub(crate) fn forget_cancel_waiter(&self, pending: PendingId, slot: TaskSlot) {
+        let old = self.lock_core_anyway().cancel_waiters.remove(pending, slot);
         drop(old);
     }
 }

@@ -184,7 +184,7 @@ pub(crate) enum HowMany {
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     parked: SmallVec<[(Arc<Parking>, Direction, HowMany); 4]>,
-    tasks: SmallVec<[Waker; 2]>,
+    pub(crate) tasks: SmallVec<[Waker; 2]>,
     /// Bells, and how many of the threads that wait for each are to be woken.
     bells: Vec<(Arc<Bell>, HowMany)>,
     /// The same for the threads that wait at pollers.

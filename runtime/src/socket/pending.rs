@@ -3,11 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use portolan::{Descriptor, PendingConnection, PendingEvent};
+use portolan::{Descriptor, PendingConnection, PendingEvent, PendingId};
 
 use crate::engine::core::EngineCore;
 use crate::engine::direction::Direction;
 use crate::engine::locks::to_io_error;
+use crate::engine::task_waiters::{Task, TaskSlot};
 use crate::socket::calls::Calls;
 use crate::socket::{Socket, register};
 
@@ -26,14 +27,31 @@ impl Socket {
         pending: &PendingConnection,
         timeout: Option<Duration>,
     ) -> io::Result<Socket> {
+        let socket = self.begin_accepting(pending)?;
+        socket.wait_until_open(pending.source, timeout)?;
+        Ok(socket.with_timeouts_of(self))
+    }
+
+    /// Answers a pending connection of this interceptor. Closed before the connection is
+    /// established, the socket resets it.
+    pub(crate) fn begin_accepting(&self, pending: &PendingConnection) -> io::Result<Socket> {
         let accepted = self.engine().call(|core, now, _| {
             let d = core.owner_of(self.descriptor)?.accept_pending(now, self.descriptor, pending.id)?;
             Ok((d, register(core, d)?))
         })?;
         let (descriptor, id) = accepted.map_err(to_io_error)?;
-        let socket = Socket::of(self.stacks.clone(), self.stack, descriptor, id);
-        socket.wait_until_open(pending.source, timeout)?;
-        Ok(socket.with_timeouts_of(self))
+        Ok(Socket::of(self.stacks.clone(), self.stack, descriptor, id))
+    }
+
+    /// Whether a pending connection of this interceptor needs no decision any more. If it does, the
+    /// task is woken when that changes.
+    pub(crate) fn is_cancelled_for_task(&self, pending: PendingId, task: Task<'_>) -> io::Result<bool> {
+        self.engine().is_cancelled_for_task(self.descriptor, pending, task)
+    }
+
+    /// Removes a task that no longer waits for a pending connection.
+    pub(crate) fn forget_cancel_waiter(&self, pending: PendingId, slot: TaskSlot) {
+        self.engine().forget_cancel_waiter(pending, slot);
     }
 }
 

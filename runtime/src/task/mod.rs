@@ -7,6 +7,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `futures-core` | `futures_core::Stream` for the interceptors |
 //! | `futures-io` | `futures_io::AsyncRead` and `AsyncWrite` (version 0.3), the traits of async-std, smol and libraries without an executor |
 //! | `tokio` | `tokio::io::AsyncRead` and `AsyncWrite`, the `poll_*` functions that take a `ReadBuf`, tokio's cooperative budget, and [`relay()`] |
 //!
@@ -59,9 +60,12 @@
 #[cfg(feature = "futures-io")]
 mod futures_io;
 mod halves;
+mod interceptor;
 mod ready;
 #[cfg(feature = "tokio")]
 mod relay;
+#[cfg(feature = "futures-core")]
+mod stream;
 mod stream_calls;
 #[cfg(any(feature = "futures-io", feature = "tokio"))]
 mod stream_polls;
@@ -74,6 +78,7 @@ mod udp_socket;
 mod wait;
 
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+pub use interceptor::{PendingStream, TcpInterceptor, UdpInterceptor};
 pub use portolan::Interest;
 pub use ready::Ready;
 #[cfg(feature = "tokio")]

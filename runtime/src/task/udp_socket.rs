@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use portolan::{DatagramMeta, SendMeta, SocketOption, SocketOptions};
+use portolan::{DatagramMeta, SendMeta, SocketOption, SocketOptions, Unreachable};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
@@ -45,6 +45,11 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
+    pub(super) fn of(socket: Arc<Socket>) -> UdpSocket {
+        socket.set_nonblocking(true);
+        UdpSocket { socket }
+    }
+
     pub(super) fn socket(&self) -> &Socket {
         &self.socket
     }
@@ -57,8 +62,7 @@ impl UdpSocket {
 
     /// Makes a socket for tasks of one for threads. The clones of that one do not wait any more.
     pub fn from_blocking(socket: crate::UdpSocket) -> UdpSocket {
-        socket.socket.set_nonblocking(true);
-        UdpSocket { socket: socket.socket }
+        UdpSocket::of(socket.socket)
     }
 
     /// Makes a socket for threads, whose calls wait.
@@ -165,6 +169,17 @@ impl UdpSocket {
         addr: SocketAddr,
     ) -> Poll<io::Result<usize>> {
         poll_call(cx, &self.socket, |calls| calls.send_to(data, addr))
+    }
+
+    /// Tells the source of an intercepted flow, by an ICMP error, that its datagrams cannot be
+    /// delivered ([`Stack::reject_flow`](portolan::Stack::reject_flow)).
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` unless the socket comes from a
+    /// [`UdpInterceptor`](crate::task::UdpInterceptor).
+    pub fn reject_flow(&self, what: Unreachable) -> io::Result<()> {
+        self.socket.call(|stack, now, d| stack.reject_flow(now, d, what))
     }
 
     /// Takes the pending error (SO_ERROR).
