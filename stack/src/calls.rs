@@ -678,6 +678,7 @@ calls! {
 
 mod filters;
 mod interception;
+mod links;
 mod multicast;
 mod owners;
 mod packets;

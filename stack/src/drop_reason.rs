@@ -127,6 +127,8 @@ drop_reasons! {
     NeighborUnreachable,
     /// Too many packets waited for a neighbour: the oldest was dropped.
     NeighborQueueFull,
+    /// The link was down, or the frame waited for a device that was replaced meanwhile.
+    LinkDown,
     /// There is no route to the destination, or none of our addresses can be the source.
     NoRoute,
     /// The packet is too big for the link or path, and must not be fragmented.

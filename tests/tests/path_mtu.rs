@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use portolan::testing::sim::{Flow, LinkConfig, LinkId, NodeId, Sight, SimNet, Way};
 use portolan::testing::{Outage, PathConfig, TooBig};
-use portolan::{Config, Domain, MtuProbing, Stats};
+use portolan::{Config, Domain, InterfaceId, MtuProbing, Stats};
 
 /// Two hosts on links with this MTU, and a path between them.
 struct Net {
@@ -71,6 +71,26 @@ fn probing(mtu_probing: MtuProbing) -> Config {
     let mut config = Config::default();
     config.tcp.mtu_probing = mtu_probing;
     config
+}
+
+/// As on Linux 6.18: connections use a new MTU of their link for what they send next, be it smaller
+/// or larger.
+#[test]
+fn connections_follow_the_mtu_of_their_link() {
+    for domain in [Domain::V4, Domain::V6] {
+        let mut net = Net::new(Config::default(), 9000, PathConfig::delayed(Duration::from_millis(5)));
+        let (a, b) = (net.a, net.b);
+        let flow = Flow::start(&mut net.net, a, b, domain, 5001, 20_000_000);
+        let mut bytes = 0;
+        for mtu in [9000, 1500, 1300, 9000, 2000] {
+            let now = net.net.now();
+            net.net.stack(a).set_mtu(now, InterfaceId::from_index(0), mtu).unwrap();
+            bytes += 3_000_000;
+            assert!(net.net.run_until(Duration::from_secs(60), |net| flow.bytes(net) >= bytes));
+            assert_eq!(net.largest_of_last(50), mtu, "{domain:?}\n{}", net.net.transcript());
+        }
+        assert_eq!(net.stats().mtu.black_holes, 0);
+    }
 }
 
 /// RFC 4821: there is no report that packets are too large, and the transfer continues with smaller

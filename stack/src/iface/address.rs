@@ -121,16 +121,27 @@ impl Address {
             return address;
         }
         if config.duplicate_address_probes > 0 {
+            address.state = AddressState::Tentative;
+        }
+        address.begin_again(now, config);
+        address
+    }
+
+    /// Begins to probe for it, or to announce it if it is in use: it is new, or the link has come
+    /// up, or has another MAC address.
+    ///
+    /// RFC 5227 §2.1 wants an address to be probed again after the link was down. As on Linux it is
+    /// only announced: its connections go on meanwhile, and a conflict is noticed anyway.
+    pub(crate) fn begin_again(&mut self, now: Instant, config: &NeighborConfig) {
+        self.left = match self.state {
             // RFC 4862 §5.4.2 and RFC 5227 §2.1.1 begin with a random delay of up to a second, for
             // the case that many hosts start at once after a power cut. A stack in a program starts
             // alone, so it begins at once.
-            address.state = AddressState::Tentative;
-            address.left = config.duplicate_address_probes;
-        } else {
-            address.left = address.announcements();
-        }
-        address.next_at = Some(now);
-        address
+            AddressState::Tentative => config.duplicate_address_probes,
+            AddressState::Preferred => self.announcements(),
+            AddressState::Duplicated | AddressState::Deprecated => return,
+        };
+        self.next_at = Some(now);
     }
 
     /// Whether it is in use.

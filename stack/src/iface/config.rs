@@ -8,6 +8,7 @@ use super::address::AddressState;
 use super::cidr::Cidr;
 use super::forwarding::Forwarding;
 use super::interception::Interception;
+use super::link_state::LinkState;
 use crate::interface_id::InterfaceId;
 use crate::link::medium::Medium;
 use crate::offload::Offloads;
@@ -98,6 +99,8 @@ pub struct InterfaceInfo {
     pub name: String,
     /// The kind of link.
     pub medium: Medium,
+    /// Whether its link carries frames.
+    pub link: LinkState,
     /// The size of the largest IP packet in bytes.
     pub mtu: usize,
     /// What its device does for frames that are sent to it.

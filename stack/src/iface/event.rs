@@ -1,4 +1,4 @@
-//! [`NetworkEvent`]: what changed in the addresses and routes of a stack.
+//! [`NetworkEvent`]: what changed in the links, addresses and routes of a stack.
 
 use alloc::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use super::cidr::Cidr;
 use super::routes::Route;
 use crate::interface_id::InterfaceId;
 
-/// A change of the addresses or routes of a stack, for the program that embeds it
+/// A change of the links, addresses or routes of a stack, for the program that embeds it
 /// ([`Stack::poll_network_event`](crate::Stack::poll_network_event)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -41,6 +41,17 @@ pub enum NetworkEvent {
         iface: InterfaceId,
         /// The address with its prefix length.
         cidr: Cidr,
+    },
+    /// The link of an interface carries frames again.
+    LinkUp {
+        /// The interface.
+        iface: InterfaceId,
+    },
+    /// The link of an interface carries no frames any more: its device has failed, or
+    /// [`Stack::set_link`](crate::Stack::set_link) says so.
+    LinkDown {
+        /// The interface.
+        iface: InterfaceId,
     },
     /// A route was added, by a call or with an address.
     RouteAdded(Route),

@@ -11,6 +11,7 @@ use super::config::{InterfaceConfig, InterfaceInfo};
 use super::event::NetworkEvent;
 use super::forwarding::Forwarding;
 use super::interception::{Interception, ProxyAnswers};
+use super::link_state::LinkState;
 use super::source::Candidate;
 use crate::config::{Config, NeighborConfig};
 use crate::error::{Error, Result};
@@ -18,7 +19,7 @@ use crate::interface_id::InterfaceId;
 use crate::ip::{Cast, is_class_e, is_link_local};
 use crate::link::mac::MacAddr;
 use crate::link::medium::Medium;
-use crate::link::neighbor::NeighborCache;
+use crate::link::neighbor::{NeighborCache, PendingPackets};
 use crate::multicast::InterfaceGroups;
 use crate::offload::Offloads;
 use crate::rng::Rng;
@@ -35,6 +36,7 @@ pub(crate) struct Interface {
     pub(crate) id: InterfaceId,
     pub(crate) name: String,
     pub(crate) medium: Medium,
+    pub(crate) link: LinkState,
     pub(crate) mtu: usize,
     /// What its device does for frames that are sent to it.
     pub(crate) offloads: Offloads,
@@ -60,6 +62,16 @@ pub(crate) fn is_valid_name(name: &str) -> bool {
     (1..=MAX_NAME_BYTES).contains(&name.len()) && !matches!(name, "." | "..") && !name.contains(is_odd)
 }
 
+/// Whether a station may have the MAC address of this medium, if it has one.
+fn has_valid_mac(medium: Medium) -> bool {
+    medium.mac().is_none_or(MacAddr::is_station)
+}
+
+/// Whether a link may have this MTU.
+fn is_valid_mtu(mtu: usize) -> bool {
+    (IPV4_MIN_MTU..=usize::from(u16::MAX)).contains(&mtu)
+}
+
 impl Interface {
     /// An interface without addresses.
     pub(crate) fn new(
@@ -69,21 +81,15 @@ impl Interface {
         tunables: &Config,
         rng: &mut Rng,
     ) -> Result<Self> {
-        let mac_is_right = match config.medium {
-            Medium::Ethernet(mac) => mac.is_station(),
-            Medium::Ip => true,
-        };
         let interception = &config.interception;
-        if !mac_is_right
-            || !interception.is_valid()
-            || !(IPV4_MIN_MTU..=usize::from(u16::MAX)).contains(&config.mtu)
-        {
+        if !has_valid_mac(config.medium) || !interception.is_valid() || !is_valid_mtu(config.mtu) {
             return Err(Error::InvalidArgument);
         }
         Ok(Interface {
             id,
             name,
             medium: config.medium,
+            link: LinkState::Up,
             mtu: config.mtu,
             offloads: config.offloads,
             neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
@@ -113,6 +119,71 @@ impl Interface {
     /// Its MAC address; `None` unless it is on Ethernet.
     pub(crate) fn mac(&self) -> Option<MacAddr> {
         self.medium.mac()
+    }
+
+    /// Sets whether its link carries frames. Returns the packets that waited for a neighbour, all of
+    /// which are forgotten. When the link comes up, its stations learn our addresses and groups.
+    pub(crate) fn set_link(
+        &mut self,
+        now: Instant,
+        link: LinkState,
+        config: &NeighborConfig,
+    ) -> PendingPackets {
+        self.link = link;
+        match link {
+            LinkState::Up => {
+                self.events.push(NetworkEvent::LinkUp { iface: self.id });
+                self.announce(now, config);
+                PendingPackets::new()
+            }
+            LinkState::Down => {
+                self.events.push(NetworkEvent::LinkDown { iface: self.id });
+                self.neighbors.clear()
+            }
+        }
+    }
+
+    /// Sets the MTU. As on Linux, below the least MTU of IPv6 its IPv6 addresses are removed.
+    /// EINVAL.
+    pub(crate) fn set_mtu(&mut self, now: Instant, mtu: usize) -> Result<()> {
+        if !is_valid_mtu(mtu) {
+            return Err(Error::InvalidArgument);
+        }
+        self.mtu = mtu;
+        if mtu < IPV6_MIN_MTU {
+            while let Some(index) = self.addresses.iter().position(|address| address.cidr.addr.is_ipv6()) {
+                self.remove_at(now, index);
+            }
+            self.rearm();
+        }
+        Ok(())
+    }
+
+    /// Sets the MAC address, and returns the packets that waited for a neighbour, all of which are
+    /// forgotten (as Linux does). The other stations learn the address. EINVAL.
+    pub(crate) fn set_mac(
+        &mut self,
+        now: Instant,
+        mac: MacAddr,
+        config: &NeighborConfig,
+    ) -> Result<PendingPackets> {
+        let medium = Medium::Ethernet(mac);
+        if self.mac().is_none() || !has_valid_mac(medium) {
+            return Err(Error::InvalidArgument);
+        }
+        self.medium = medium;
+        self.announce(now, config);
+        Ok(self.neighbors.clear())
+    }
+
+    /// Announces its addresses to the other stations, probes those that are not in use yet from the
+    /// beginning, and reports its groups.
+    fn announce(&mut self, now: Instant, config: &NeighborConfig) {
+        if self.mac().is_some() {
+            self.addresses.iter_mut().for_each(|address| address.begin_again(now, config));
+        }
+        self.groups.report_again(now);
+        self.rearm();
     }
 
     /// Adds an address. On Ethernet it is probed before it is used.
@@ -330,6 +401,7 @@ impl Interface {
             id: self.id,
             name: self.name.clone(),
             medium: self.medium,
+            link: self.link,
             mtu: self.mtu,
             offloads: self.offloads,
             addresses: self.addresses.iter().map(|address| (address.cidr, address.shown_state())).collect(),

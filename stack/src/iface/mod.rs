@@ -8,5 +8,6 @@ pub(crate) mod event;
 pub(crate) mod forwarding;
 pub(crate) mod interception;
 pub(crate) mod interface;
+pub(crate) mod link_state;
 pub(crate) mod routes;
 pub(crate) mod source;

@@ -289,6 +289,17 @@ impl NeighborCache {
         Some(PendingPackets::new())
     }
 
+    /// Forgets all neighbours, because the link is down or our MAC address has changed. Returns the
+    /// packets that waited.
+    pub(crate) fn clear(&mut self) -> PendingPackets {
+        // Sorted, because the order of the table is that of a hash.
+        let mut waiting: Vec<(AddressKey, PendingPackets)> =
+            self.entries.drain().map(|(key, entry)| (key, entry.pending)).collect();
+        waiting.sort_unstable_by_key(|(key, _)| *key);
+        (self.pending_packets, self.pending_bytes, self.next_timer_at) = (0, 0, None);
+        waiting.into_iter().flat_map(|(_, pending)| pending).collect()
+    }
+
     /// Notes that an upper layer made progress with this neighbour (RFC 4861 §7.3.1).
     pub(crate) fn confirm(&mut self, now: Instant, addr: IpAddr) {
         if let Some(entry) = self.entries.get_mut(&key(addr))

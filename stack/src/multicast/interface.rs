@@ -150,6 +150,13 @@ impl InterfaceGroups {
         self.v6.report_again(now);
     }
 
+    /// Sends all reports again: the link has come up, or has another MAC address, and its switches
+    /// and routers may not know what this station listens to.
+    pub(crate) fn report_again(&mut self, now: Instant) {
+        self.v4.report_again(now);
+        self.v6.report_again(now);
+    }
+
     /// Handles a message of a router or another host, of the family of `src`.
     pub(crate) fn handle_message(
         &mut self,

@@ -56,7 +56,7 @@ impl Network {
     }
 
     /// Drops a frame: an IP packet behind its link header, or an ARP packet.
-    pub(super) fn drop_frame(&mut self, ctx: &mut Ctx<'_>, frame: &Transmit, reason: DropReason) {
+    pub(crate) fn drop_frame(&mut self, ctx: &mut Ctx<'_>, frame: &Transmit, reason: DropReason) {
         let iface = frame.iface();
         let is_ethernet =
             self.interface(iface).is_some_and(|interface| matches!(interface.medium, Medium::Ethernet(_)));

@@ -6,8 +6,8 @@
 //! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them;
 //! those modules contain the rules. Read `types` first, then this file (configuration and timers),
 //! `input` (the way of a frame in), `path` (where packets go), `output` (the way of a packet out),
-//! `interception`, `icmp`, `resolution` (ARP, NDP), `multicast` (groups, IGMP, MLD) and
-//! `forwarding`.
+//! `interception`, `icmp`, `resolution` (ARP, NDP), `multicast` (groups, IGMP, MLD), `forwarding`
+//! and `links` (what changes while packets are on their way).
 
 mod addresses;
 mod admission;
@@ -16,6 +16,7 @@ mod forwarding;
 mod icmp;
 mod input;
 mod interception;
+mod links;
 mod multicast;
 mod output;
 mod path;
@@ -42,6 +43,7 @@ pub use crate::iface::config::{InterfaceConfig, InterfaceInfo};
 pub use crate::iface::event::NetworkEvent;
 pub use crate::iface::forwarding::Forwarding;
 pub use crate::iface::interception::{InterceptedNetwork, Interception, ProxyAnswers};
+pub use crate::iface::link_state::LinkState;
 pub use crate::iface::routes::Route;
 pub use crate::interface_id::InterfaceId;
 pub use crate::link::mac::{MacAddr, ParseMacAddrError};
@@ -99,7 +101,9 @@ pub(crate) struct Network {
     forwards: ForwardQueue,
     /// Packets from this host to itself.
     loopback: LoopbackQueue,
-    /// Changes of addresses and routes.
+    /// A number that changes when the MTU of a link does.
+    mtu_changes: u16,
+    /// Changes of links, addresses and routes.
     events: NetworkEvents,
     /// Errors that the network layer found.
     errors: VecDeque<NetworkError>,
@@ -132,6 +136,7 @@ impl Network {
             transmits: TransmitQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             forwards: ForwardQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
+            mtu_changes: 0,
             events: NetworkEvents::default(),
             errors: VecDeque::new(),
             is_turn_over: false,
@@ -365,8 +370,11 @@ impl Network {
     }
 
     /// Queues a complete frame for [`Network::poll_transmit`]; drops and counts it when the queue
-    /// is full.
+    /// is full or the link is down.
     pub(crate) fn queue(&mut self, ctx: &mut Ctx<'_>, transmit: Transmit) {
+        if self.is_link_down(transmit.iface()) {
+            return self.drop_frame(ctx, &transmit, DropReason::LinkDown);
+        }
         if let Err((frame, reason)) = self.transmits.push(transmit) {
             self.drop_frame(ctx, &frame, reason);
         }

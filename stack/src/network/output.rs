@@ -12,6 +12,7 @@ use crate::demux::FourTuple;
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, HeaderBuf, Payload, Transmit, payload_len};
+use crate::iface::link_state::LinkState;
 use crate::interface_id::InterfaceId;
 use crate::ip::checksum::{Checksum, transport_checksum};
 use crate::ip::fragmentation::fragments;
@@ -255,7 +256,12 @@ impl Network {
         mut packet: IpPacket,
     ) -> Option<Transmit> {
         let interface = self.interfaces.get_mut(hop.iface.index())?;
+        let is_down = interface.link == LinkState::Down;
         let Medium::Ethernet(own) = interface.medium else {
+            if is_down {
+                self.drop_packet(ctx, hop.iface, packet.header.as_slice(), DropReason::LinkDown);
+                return None;
+            }
             return Some(packet.into_transmit(hop.iface, 0));
         };
         let known = match hop.station {
@@ -263,6 +269,10 @@ impl Network {
             Station::Neighbor => interface.neighbors.resolve(ctx.now, hop.next),
         };
         if let Some(mac) = known {
+            if is_down {
+                self.drop_packet(ctx, hop.iface, packet.header.as_slice(), DropReason::LinkDown);
+                return None;
+            }
             ethernet::prepend(&mut packet.header, own, mac, ethertype_of(hop.next));
             return Some(packet.into_transmit(hop.iface, ethernet::HEADER_LEN));
         }

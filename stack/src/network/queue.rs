@@ -1,6 +1,7 @@
 //! The queues of the network layer: frames for the device, and packets from this host to itself.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
@@ -43,6 +44,14 @@ impl TransmitQueue {
         Some(frame)
     }
 
+    /// Takes out the frames of this interface.
+    pub(crate) fn take_of(&mut self, iface: InterfaceId) -> Vec<Transmit> {
+        let (taken, kept) = self.frames.drain(..).partition::<Vec<_>, _>(|frame| frame.iface() == iface);
+        self.frames = kept.into();
+        self.bytes -= taken.iter().map(|frame| size_of::<Transmit>() + frame.len()).sum::<usize>();
+        taken
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty()
     }
@@ -80,6 +89,13 @@ impl ForwardQueue {
     pub(crate) fn pop(&mut self) -> Option<Transmit> {
         self.has_turn = false;
         self.frames.pop()
+    }
+
+    /// Takes out the frames of this interface.
+    pub(crate) fn take_of(&mut self, iface: InterfaceId) -> Vec<Transmit> {
+        let taken = self.frames.take_of(iface);
+        self.has_turn &= !self.frames.is_empty();
+        taken
     }
 
     pub(crate) fn has_turn(&self) -> bool {

@@ -177,6 +177,15 @@ impl Connection {
         }
     }
 
+    /// The link takes `path_mss` now. Returns the size to use: while a search goes on, no more than
+    /// what has got through (Linux's tcp_sync_mss).
+    pub(super) fn limit_to_search(&mut self, path_mss: u16) -> u16 {
+        let Some(search) = &mut self.path.search else { return path_mss };
+        search.low = search.low.min(path_mss);
+        search.high = search.high.min(path_mss).max(search.low);
+        search.low
+    }
+
     /// The MSS that the link and the peer take.
     fn mss_limit(&self, config: &TcpConfig) -> u16 {
         self.snd.mss(self.syn.announced_mss, config.min_mss)

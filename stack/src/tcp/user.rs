@@ -392,6 +392,21 @@ impl Connection {
         self.lose_oversized(self.effective_mss(ctx));
     }
 
+    /// The MTU of a link has changed: what is sent from now on may have `path_mss`.
+    pub(crate) fn on_link_mss(&mut self, ctx: &mut Ctx<'_>, path_mss: u16) {
+        let path_mss = self.limit_to_search(path_mss.max(ctx.config.tcp.min_mss));
+        let old = self.path.mss;
+        if path_mss == old {
+            return;
+        }
+        log::debug!("{}: path MSS {old} -> {path_mss}, as the MTU has changed", ctx.subject);
+        self.set_path_mss(ctx, path_mss);
+        if path_mss < old {
+            self.shrink_syn(path_mss);
+            self.lose_oversized(self.effective_mss(ctx));
+        }
+    }
+
     /// Whether a segment that began at `seq` may be in flight: SND.UNA <= seq < SND.NXT (RFC 5927
     /// §4.1).
     pub(crate) fn is_in_flight(&self, seq: SeqNumber) -> bool {

@@ -6,6 +6,7 @@ mod forwarding;
 mod fragments;
 mod hostile;
 mod icmp;
+mod links;
 mod loopback;
 mod multicast;
 mod offload;

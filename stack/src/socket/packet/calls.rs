@@ -9,6 +9,7 @@ use super::header::LinkHeader;
 use super::queue::{OutgoingFrame, PacketMeta, PacketQueue, PacketStatistics};
 use super::{FrameSender, PacketSockets, Tap};
 use crate::bpf::Filter;
+use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::event::Wakeup;
 use crate::frame::{Frame, Transmit};
@@ -138,8 +139,13 @@ impl ProtocolCalls for PacketSockets {
             env.network.loop_frame(&mut env.ctx, bytes);
             return TransmitOutcome::Sent;
         }
+        let made = Transmit::from_frame(iface, Frame::new(bytes));
+        if env.network.is_link_down(iface) {
+            env.network.drop_frame(&mut env.ctx, &made, DropReason::LinkDown);
+            return TransmitOutcome::Sent;
+        }
         self.sender = self.has_taps().then_some(FrameSender { id, protocol });
-        *frame = Some(Transmit::from_frame(iface, Frame::new(bytes)));
+        *frame = Some(made);
         TransmitOutcome::Sent
     }
 

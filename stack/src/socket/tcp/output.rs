@@ -4,15 +4,17 @@
 use core::net::IpAddr;
 
 use super::TcpSockets;
-use super::params::path_mss;
+use super::params::{allowed_mss, path_mss};
 use super::segmentation::{CHECKSUM_AT, Segmentation};
 use super::settle::After;
 use crate::Ctx;
 use crate::demux::FourTuple;
+use crate::drop_reason::DropReason;
 use crate::error::Error;
 use crate::event::Wakeup;
 use crate::frame::{HeaderBuf, Payload, Transmit, payload_len};
 use crate::id::SocketId;
+use crate::interface_id::InterfaceId;
 use crate::ip::protocol;
 use crate::network::{IpMeta, MtuDiscovery, Network};
 use crate::offload::{SegmentKind, Segments};
@@ -42,6 +44,16 @@ impl TcpSockets {
         transmit
     }
 
+    /// Drops the rest of the current run if it is for this interface.
+    pub(crate) fn drop_run(&mut self, env: &mut Env<'_>, iface: InterfaceId) {
+        if self.run.as_ref().is_none_or(|run| run.iface() != iface) {
+            return;
+        }
+        while let Some(frame) = self.poll_run(env.ctx.stats) {
+            env.network.drop_frame(&mut env.ctx, &frame, DropReason::LinkDown);
+        }
+    }
+
     /// Sends a segment or a run of a connection, in its turn. The first frame of a run is returned,
     /// and [`poll_run`](TcpSockets::poll_run) returns the others.
     pub(super) fn transmit_stream(
@@ -54,6 +66,11 @@ impl TcpSockets {
         let fields = socket.options.ip_fields();
         let Some(stream) = socket.protocol.stream_mut() else { return TransmitOutcome::Nothing };
         let tuple = stream.tuple;
+        if stream.mtu_changes != env.network.mtu_changes() {
+            stream.mtu_changes = env.network.mtu_changes();
+            let path_mss = allowed_mss(&env.ctx, env.network, &socket.options, &tuple);
+            stream.named(&mut env.ctx).on_link_mss(&mut env.ctx, path_mss);
+        }
         let mut run = stream.named(&mut env.ctx).poll_transmit(&mut env.ctx);
         let mut sent = TransmitOutcome::Nothing;
         if let Some(segments) = run.as_ref().and_then(|run| run_for_device(run, env.network, &tuple))

@@ -80,6 +80,11 @@ impl Segmentation {
         Some(segmentation)
     }
 
+    /// The interface that it leaves through.
+    pub(super) fn iface(&self) -> InterfaceId {
+        self.iface
+    }
+
     /// How many IPv4 identifications its frames need, after that of the first frame.
     pub(super) fn identifications(&self) -> u32 {
         if self.is_numbered { self.payload.len().div_ceil(self.segment_len) as u32 } else { 0 }

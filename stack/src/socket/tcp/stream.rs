@@ -45,6 +45,9 @@ pub(crate) struct Stream {
     pub(super) is_parted: bool,
     /// Whether it is counted among the connections that no descriptor holds.
     pub(super) is_orphan: bool,
+    /// [`Network::mtu_changes`](crate::network::Network::mtu_changes) when its segment size was
+    /// last compared with that of the path.
+    pub(super) mtu_changes: u16,
     /// The number of readable bytes when readiness was last computed.
     pub(super) seen_readable: u32,
     /// The state when its pollers were last woken.
@@ -78,6 +81,7 @@ impl Stream {
             shares_port,
             is_parted: false,
             is_orphan: false,
+            mtu_changes: 0,
             seen_readable: 0,
             armed: Armed::default(),
         }

@@ -1,0 +1,66 @@
+//! Changes of interfaces while connections use them.
+
+use crate::error::Result;
+use crate::interface_id::InterfaceId;
+use crate::network::{LinkState, MacAddr};
+use crate::offload::Offloads;
+use crate::stack::Stack;
+use crate::time::Instant;
+
+impl Stack {
+    /// Says whether the link of an interface carries frames, as its device knows; at first it does.
+    /// [`LinkState`] says what follows. When the link comes up, the stack announces its addresses
+    /// and groups. `InvalidArgument` if there is no such interface.
+    ///
+    /// ```
+    /// use portolan::{Config, Instant, InterfaceConfig, LinkState, Medium, NetworkEvent, Stack};
+    ///
+    /// let mut stack = Stack::new(Config::default(), [7; 32], Instant::ZERO);
+    /// let iface = stack.add_interface(Instant::ZERO, InterfaceConfig::new(Medium::Ip))?;
+    /// stack.set_link(Instant::ZERO, iface, LinkState::Down)?;
+    /// assert_eq!(stack.poll_network_event(), Some(NetworkEvent::LinkDown { iface }));
+    /// # Ok::<(), portolan::Error>(())
+    /// ```
+    pub fn set_link(&mut self, now: Instant, iface: InterfaceId, link: LinkState) -> Result<()> {
+        self.core.advance(now);
+        let (mut env, kinds) = self.parts();
+        env.network.set_link(&mut env.ctx, iface, link)?;
+        if link == LinkState::Down {
+            kinds.tcp.drop_run(&mut env, iface);
+        }
+        Ok(())
+    }
+
+    /// Changes the MTU of an interface. Connections through it use the new size for what they send
+    /// next, as on Linux. Below 1,280 bytes the interface loses its IPv6 addresses; from 1,280 bytes
+    /// on it has its link-local address again. `InvalidArgument` if there is no such interface, and
+    /// for an MTU that no link may have.
+    pub fn set_mtu(&mut self, now: Instant, iface: InterfaceId, mtu: usize) -> Result<()> {
+        self.core.advance(now);
+        let (env, _) = self.parts();
+        let mut ctx = env.ctx;
+        env.network.set_mtu(&mut ctx, iface, mtu)
+    }
+
+    /// Changes the MAC address of an interface on Ethernet, and announces it to the other stations.
+    /// The addresses stay, the link-local one included. `InvalidArgument` if there is no such
+    /// interface on Ethernet, and for an address that no station may have.
+    pub fn set_mac(&mut self, now: Instant, iface: InterfaceId, mac: MacAddr) -> Result<()> {
+        self.core.advance(now);
+        let (mut env, kinds) = self.parts();
+        env.network.set_mac(&mut env.ctx, iface, mac)?;
+        kinds.tcp.drop_run(&mut env, iface);
+        Ok(())
+    }
+
+    /// Changes what the device of an interface does for frames. Frames that wait for the device may
+    /// rely on what it did before: they are dropped. `InvalidArgument` if there is no such
+    /// interface.
+    pub fn set_offloads(&mut self, now: Instant, iface: InterfaceId, offloads: Offloads) -> Result<()> {
+        self.core.advance(now);
+        let (mut env, kinds) = self.parts();
+        env.network.set_offloads(&mut env.ctx, iface, offloads)?;
+        kinds.tcp.drop_run(&mut env, iface);
+        Ok(())
+    }
+}
