@@ -90,7 +90,7 @@ fn host() -> (Engine, Arc<Mutex<Vec<Frame>>>) {
     let iface = stack.add_interface(Clock::now(), interface).unwrap();
     let sent = Arc::new(Mutex::new(Vec::new()));
     let devices: Vec<(InterfaceId, Box<dyn Device>)> = vec![(iface, Box::new(Sink(sent.clone())))];
-    (Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap(), sent)
+    (Engine::new(stack, devices, Duration::ZERO).unwrap(), sent)
 }
 
 /// A socket with its descriptor and its id.

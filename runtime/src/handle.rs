@@ -4,9 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan::{
-    AddressState, Cidr, Credentials, InterfaceId, InterfaceInfo, OwnerId, SocketInfo, Stack, Stats,
-};
+use portolan::{AddressState, Cidr, Credentials, InterfaceInfo, OwnerId, SocketInfo, Stack, Stats};
 
 use crate::clock::Clock;
 use crate::engine::end_reason::EndReason;
@@ -53,12 +51,6 @@ impl Handle {
     /// Returns the interfaces, with their addresses and the state of each address.
     pub fn interfaces(&self) -> Vec<InterfaceInfo> {
         self.stacks.first().inspect(Stack::interfaces)
-    }
-
-    /// Returns the name of the device of an interface.
-    pub fn device_name(&self, iface: InterfaceId) -> Option<&str> {
-        let names = &self.stacks.first().names;
-        names.iter().find(|(other, _)| *other == iface).map(|(_, name)| name.as_str())
     }
 
     /// Returns the counters; those of several stacks are added up.
@@ -131,7 +123,7 @@ impl Handle {
         let give_up_at = timeout.map(|timeout| Clock::now() + timeout);
         for engine in self.stacks.all() {
             loop {
-                let left = give_up_at.map_or(PROBING_SPELL, Clock::until);
+                let left = give_up_at.map_or(LONG_WAIT, Clock::until);
                 let waited = engine.wait_until(left, |stack| tentative(stack).is_empty())?;
                 match (waited, timeout) {
                     (Waited::Woken, _) => break,
@@ -166,8 +158,9 @@ impl Handle {
         Err(io::Error::new(io::ErrorKind::AddrInUse, message))
     }
 
-    /// Returns the error that ended the runtime: an error of a device, or a panic. `None` while the
-    /// runtime runs, and after an ordinary shutdown.
+    /// Returns the error that ended the runtime: a panic, or an error of one of several queues of a
+    /// device. `None` while the runtime runs, and after an ordinary shutdown. For other errors of
+    /// devices see [`device_error`](Handle::device_error).
     pub fn error(&self) -> Option<io::Error> {
         match self.stacks.ended() {
             None | Some(EndReason::Shutdown) => None,
@@ -262,9 +255,8 @@ impl Drop for Owner {
     }
 }
 
-/// How long one wait lasts within a wait without a time-out. Duplicate address detection always
-/// ends.
-const PROBING_SPELL: Duration = Duration::from_secs(60);
+/// How long one wait lasts within a wait without a time-out.
+pub(crate) const LONG_WAIT: Duration = Duration::from_secs(60);
 
 /// The names of the addresses that are being probed; empty if there are none.
 fn tentative(stack: &Stack) -> String {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `builder` | [`Builder`]: makes a running stack from devices and addresses |
 //! | `runtime`, `handle` | [`Runtime`], [`Handle`] and [`Owner`]: the threads of a running stack, and access to it |
+//! | `interfaces` | interfaces and devices while the runtime runs |
 //! | `plan` | checks the settings of a builder |
 //! | `engine` | a stack and its devices behind two locks, and the threads that drive them |
 //! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
@@ -62,6 +63,7 @@ mod echo;
 mod engine;
 mod handle;
 mod interceptor;
+mod interfaces;
 mod listening;
 #[cfg(feature = "resolver")]
 mod names;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use portolan::{Cidr, Config, Interception, MacAddr};
+use portolan::{Cidr, Config, Interception, MacAddr, Medium};
 
 use crate::device::Device;
 
@@ -64,19 +64,7 @@ impl PlannedInterface {
             )));
         }
         let mtu = device.mtu();
-        if !(SMALLEST_MTU..=LARGEST_MTU).contains(&mtu) {
-            return Err(refused(format!(
-                "{name} has an MTU of {mtu}: IP needs {SMALLEST_MTU} to {LARGEST_MTU} bytes"
-            )));
-        }
-        if let Some(mac) = device.medium().mac()
-            && (mac.is_group() || mac == MacAddr([0; 6]))
-        {
-            return Err(refused(format!(
-                "{name} has the MAC address {mac}, which no station can have: use one whose first octet is even, and not \
-                 all zeros, like 02:00:5e:10:00:01"
-            )));
-        }
+        check_link(name, device.medium(), mtu)?;
         for (index, cidr) in self.settings.addresses.iter().enumerate() {
             if let Some(why) = fault(*cidr) {
                 return Err(refused(format!("{name} cannot have the address {cidr}: {why}")));
@@ -125,6 +113,24 @@ impl PlannedInterface {
         }
         Ok(())
     }
+}
+
+/// Checks that an interface can have this link, of the device with this name.
+pub(crate) fn check_link(name: &str, medium: Medium, mtu: usize) -> io::Result<()> {
+    if !(SMALLEST_MTU..=LARGEST_MTU).contains(&mtu) {
+        return Err(refused(format!(
+            "{name} has an MTU of {mtu}: IP needs {SMALLEST_MTU} to {LARGEST_MTU} bytes"
+        )));
+    }
+    if let Some(mac) = medium.mac()
+        && (mac.is_group() || mac == MacAddr([0; 6]))
+    {
+        return Err(refused(format!(
+            "{name} has the MAC address {mac}, which no station can have: use one whose first octet is even, and not \
+             all zeros, like 02:00:5e:10:00:01"
+        )));
+    }
+    Ok(())
 }
 
 /// Why no host can have this address; `None` if one can.

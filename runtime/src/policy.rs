@@ -11,6 +11,7 @@
 //! | [`MAX_WATCH_INTERVAL`] | 4 ms | how rarely the driver thread looks | 0007 |
 //! | [`SHUTDOWN_WATCH_INTERVAL`] | 10 ms | how often it looks at the end | not measured |
 //! | [`DELIVERY_LOOK_INTERVAL`] | 20 ms | how often a shutdown looks at all sockets | not measured |
+//! | [`FORGET_INTERVAL`] | 1 ms | how often a change of the devices looks for leaders | not measured |
 //! | [`LONG_IDLE`] | 200 µs | when frames count as having waited | 0007, the effect |
 //! | [`DRIVER_WAKES_AFTER_WAIT`] | 16 | how often callers wake the driver thread | 0007, the effect |
 //! | [`DRIVER_WAKES_AFTER_HIT`] | 64 | the same, after it was of use | 0007, the effect |
@@ -94,6 +95,11 @@ pub(crate) const SHUTDOWN_WATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// It waits for each connection beside that, so this value matters for datagrams and full devices
 /// only.
 pub(crate) const DELIVERY_LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often a thread that has changed the devices looks whether a leader still polls those that are
+/// gone. Leaders are woken, and most say when they have looked; one that gives the lead back does
+/// not.
+pub(crate) const FORGET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// After an idle period of this length, frames that a caller finds count as having waited.
 ///
@@ -360,6 +366,7 @@ mod tests {
         "LAST_TIMEOUT",
         "LENGTH_LEN",
         "LINK_LOCAL",
+        "LONG_WAIT",
         "MAGIC",
         "MAX_ATTEMPTS",
         "MAX_DATAGRAM_BYTES",
@@ -397,7 +404,6 @@ mod tests {
         "OPTION_ROUTERS",
         "OPTION_SERVER",
         "POLICIES",
-        "PROBING_SPELL",
         "QUESTION_BYTES",
         "RECORD_BYTES",
         "REFUSAL_DELAY",

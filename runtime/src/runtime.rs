@@ -69,8 +69,7 @@ impl Runtime {
     }
 
     pub(crate) fn share(stack: Stack, devices: Devices, busy_poll: Duration) -> io::Result<Arc<Engine>> {
-        let names = devices.iter().map(|(iface, device)| (*iface, device.name().to_owned())).collect();
-        Ok(Arc::new(Engine::new(stack, devices, names, busy_poll)?))
+        Ok(Arc::new(Engine::new(stack, devices, busy_poll)?))
     }
 
     pub(crate) fn start_all(stacks: Arc<Stacks>) -> io::Result<Runtime> {

@@ -1,15 +1,14 @@
 //! Start, end and failure of runtimes.
 
 mod common;
+#[path = "lifecycle/devices.rs"]
+mod devices;
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::hooked::{Hook, Hooked};
 use common::{addr, addresses, config, connection, impaired_pair, pair, pattern, start, within_time};
-use portolan::{AddressState, Medium, Transmit};
+use portolan::{AddressState, Medium};
 use portolan_runtime::device::{MemoryPair, PcapWriter, memory_pair};
 use portolan_runtime::{Builder, Clock, TcpListener, TcpStream, UdpSocket};
 
@@ -61,64 +60,6 @@ fn sockets_may_outlive_their_runtime() {
     });
 }
 
-/// Lets the device fail when the test says so.
-struct Failing(Arc<AtomicBool>);
-
-impl Failing {
-    fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::SeqCst) {
-            return Err(io::Error::new(ErrorKind::NotFound, "the cable is cut"));
-        }
-        Ok(())
-    }
-}
-
-impl Hook for Failing {
-    fn on_send(&mut self, _: &Transmit) -> io::Result<()> {
-        self.check()
-    }
-    fn on_recv(&mut self) -> io::Result<()> {
-        self.check()
-    }
-}
-
-#[test]
-fn an_error_of_the_device_reaches_everybody() {
-    within_time(|| {
-        let (a, b) = memory_pair().unwrap();
-        let fails = Arc::new(AtomicBool::new(false));
-        let server = start(1, a);
-        let client = start(2, Hooked { device: b, hook: Failing(fails.clone()) });
-        let (mut far, mut near) = connection(&server, &client);
-        let mut reader = near.try_clone().unwrap();
-        let reading = std::thread::spawn(move || reader.read(&mut [0; 10]).unwrap_err());
-        std::thread::sleep(Duration::from_millis(50));
-        fails.store(true, Ordering::SeqCst);
-        // A frame makes the driver thread use the device.
-        far.write_all(b"x").unwrap();
-        let error = reading.join().unwrap();
-        assert_eq!(error.kind(), ErrorKind::NotFound);
-        assert_eq!(error.to_string(), "cable0: the cable is cut");
-        assert_eq!(near.write(b"x").unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(client.handle().error().unwrap().kind(), ErrorKind::NotFound);
-        assert_eq!(client.shutdown(Duration::ZERO).unwrap_err().kind(), ErrorKind::NotFound);
-    });
-}
-
-#[test]
-fn an_error_while_a_caller_sends_ends_the_runtime_too() {
-    within_time(|| {
-        let (a, b) = memory_pair().unwrap();
-        let fails = Arc::new(AtomicBool::new(false));
-        let _server = start(1, a);
-        let client = start(2, Hooked { device: b, hook: Failing(fails.clone()) });
-        let socket = UdpSocket::bind(&client, addr(2, 0)).unwrap();
-        fails.store(true, Ordering::SeqCst);
-        socket.send_to(b"x", addr(1, 9)).unwrap();
-        assert_eq!(socket.recv_from(&mut [0; 10]).unwrap_err().kind(), ErrorKind::NotFound);
-    });
-}
-
 #[test]
 fn a_recording_holds_both_directions_and_is_whole_when_the_runtime_ends() {
     within_time(|| {
@@ -162,7 +103,7 @@ fn addresses_are_probed_and_then_ready() {
         assert_eq!(interfaces.len(), 1);
         assert!(interfaces[0].addresses.len() >= 2);
         assert!(interfaces[0].addresses.iter().all(|(_, state)| *state == AddressState::Preferred));
-        assert_eq!(runtime.handle().device_name(interfaces[0].id), Some("memory-a"));
+        assert_eq!(runtime.handle().device_name(interfaces[0].id), Some("memory-a".to_owned()));
         drop(b);
     });
 }

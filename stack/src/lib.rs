@@ -150,8 +150,8 @@ pub use message_flags::{ReceivedFlags, RecvFlags, SendFlags};
 pub use multicast::{FilterMode, MulticastInterface, SourceFilter};
 pub use network::{
     AddressLifetime, AddressState, Cidr, Forwarding, InterceptedNetwork, Interception, InterfaceConfig,
-    InterfaceId, InterfaceInfo, LinkState, MacAddr, Medium, NeighborInfo, NeighborState, NetworkEvent, PacketType,
-    ParseCidrError, ParseMacAddrError, ProxyAnswers, Route,
+    InterfaceId, InterfaceInfo, LinkState, MacAddr, Medium, NeighborInfo, NeighborState, NetworkEvent,
+    PacketType, ParseCidrError, ParseMacAddrError, ProxyAnswers, Route,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{Cancellation, IgnoreReason, PendingConnection, PendingEvent, Rejection, Unreachable};

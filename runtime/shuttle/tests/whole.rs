@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hooked::{Hook, Hooked};
-use portolan::{Config, Interest, Medium, Transmit};
+use portolan::{Config, Interest, Medium, NetworkEvent, Transmit};
 use portolan_shuttle::device::{self, Device, MemoryDevice, MemoryPair};
 use portolan_shuttle::model::{check, random, sleep, thread};
 use portolan_shuttle::{Builder, Poller, Runtime, TcpListener, TcpStream, UdpSocket, task};
@@ -318,8 +318,10 @@ impl Hook for Breaking {
     }
 }
 
+/// The device breaks while one thread leads and another follows, and is replaced. Whoever leads must
+/// poll the new one.
 #[test]
-fn everybody_learns_that_the_device_broke() {
+fn a_device_that_broke_is_replaced() {
     check(SCHEDULES, || {
         let (near, far) = wire();
         let has_started = Arc::new(AtomicBool::new(false));
@@ -328,25 +330,44 @@ fn everybody_learns_that_the_device_broke() {
         has_started.store(true, Ordering::Relaxed);
         let client = host(2, far);
         let peer = UdpSocket::bind(&client, ([10, 0, 0, 2], 7)).unwrap();
-        let handle = server.handle().clone();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let peers_view = is_over.clone();
         let peer = thread::spawn(move || {
             // The device may take several frames in one call.
-            while handle.is_running() {
-                peer.send_to(b"word", ([10, 0, 0, 1], 1)).unwrap();
+            while !peers_view.load(Ordering::Relaxed) {
+                for port in [1, 2] {
+                    peer.send_to(b"word", ([10, 0, 0, 1], port)).unwrap();
+                }
                 sleep(Duration::from_millis(1));
             }
         });
+        let is_replaced = Arc::new(AtomicBool::new(false));
         let callers = [1, 2].map(|port| {
-            let socket = UdpSocket::bind(&server, ([10, 0, 0, 1], port));
+            let socket = UdpSocket::bind(&server, ([10, 0, 0, 1], port)).unwrap();
+            let is_replaced = is_replaced.clone();
             thread::spawn(move || {
-                let Ok(socket) = socket else { return };
-                while socket.recv_from(&mut [0; 8]).is_ok() {}
+                // One datagram that came after the change.
+                while !is_replaced.load(Ordering::Relaxed) {
+                    socket.recv_from(&mut [0; 8]).unwrap();
+                }
+                socket.recv_from(&mut [0; 8]).unwrap();
             })
         });
+        let iface = loop {
+            if let Some(NetworkEvent::LinkDown { iface }) = server.handle().wait_network_event(None).unwrap()
+            {
+                break iface;
+            }
+        };
+        assert_eq!(server.handle().device_error(iface).unwrap().to_string(), "cable0: broken");
+        let (near, far) = wire();
+        server.handle().replace_device(iface, near).unwrap();
+        client.handle().replace_device(iface, far).unwrap();
+        is_replaced.store(true, Ordering::Relaxed);
         callers.into_iter().for_each(|caller| caller.join().unwrap());
-        assert!(!server.handle().is_running());
-        assert!(server.shutdown(Duration::ZERO).is_err());
+        is_over.store(true, Ordering::Relaxed);
         peer.join().unwrap();
+        server.shutdown(Duration::ZERO).unwrap();
     });
 }
 

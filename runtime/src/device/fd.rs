@@ -117,7 +117,7 @@ impl FrameHeader {
 /// let medium = Medium::Ethernet(MacAddr([2, 0, 0x5e, 0x10, 0, 1]));
 /// let device = FdDevice::new(ours, medium, 1500)?.name("guest");
 /// let runtime = Builder::new().interface(device, ["10.0.2.2/24".parse()?]).start_without_waiting()?;
-/// assert_eq!(runtime.handle().device_name(runtime.handle().interfaces()[0].id), Some("guest"));
+/// assert_eq!(runtime.handle().device_name(runtime.handle().interfaces()[0].id).as_deref(), Some("guest"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]

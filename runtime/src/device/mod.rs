@@ -62,8 +62,16 @@ use crate::platform::poll::AsFd;
 /// calls [`service`](Device::service), offers the frames that wait, and calls
 /// [`receive`](Device::receive).
 ///
-/// An error of any call ends the runtime, and all calls of its sockets then return that error. A
-/// problem with a single frame (it is too long, or the host's side of the link is down) is not an
+/// An error of any call means that the device is broken. The runtime logs the error, closes the
+/// device, and takes its interface down ([`LinkState`](portolan::LinkState)): connections through
+/// it repeat their data until they time out, or until the interface has another device
+/// ([`Handle::replace_device`](crate::Handle::replace_device)). The stack and its other interfaces
+/// go on. A program learns of it from
+/// [`Handle::wait_network_event`](crate::Handle::wait_network_event) and
+/// [`Handle::device_error`](crate::Handle::device_error). An error of one queue of several
+/// ([`Builder::interface_with_queues`](crate::Builder::interface_with_queues)) ends the runtime.
+///
+/// A problem with a single frame (it is too long, or the host's side of the link is down) is not an
 /// error: the device drops the frame, logs that, and takes the next one.
 ///
 /// # Example

@@ -2,14 +2,14 @@
 
 use std::io;
 
-use portolan::{Descriptor, Instant, Owner, OwnerId, Stack};
+use portolan::{Descriptor, Instant, InterfaceId, LinkState, Owner, OwnerId, Stack};
 
 use crate::clock::Clock;
 use crate::engine::cancel_waiters::CancelWaiters;
 use crate::engine::devices::DeviceIo;
 use crate::engine::end_reason::EndReason;
 use crate::engine::leadership::Leadership;
-use crate::engine::waiters::{WaiterTable, Wakes};
+use crate::engine::waiters::{RemovedDevice, WaiterTable, Wakes};
 
 /// The state that the `core` lock guards: the stack, the waiting threads and tasks, and the leader.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub(crate) struct EngineCore {
     pub(crate) waiters: WaiterTable,
     pub(crate) cancel_waiters: CancelWaiters,
     pub(crate) leadership: Leadership,
+    pub(crate) device_records: Vec<DeviceRecord>,
     /// The number of threads that wait in `Engine::wait_until`.
     pub(crate) watchers: usize,
     /// Whether calls fail although the runtime is not over: what sockets have taken is being
@@ -25,6 +26,15 @@ pub(crate) struct EngineCore {
     pub(crate) refuses_calls: bool,
     /// Why the runtime is over, once it is.
     pub(crate) ended: Option<EndReason>,
+}
+
+/// What is known of the device of an interface.
+#[derive(Debug)]
+pub(crate) struct DeviceRecord {
+    pub(crate) iface: InterfaceId,
+    pub(crate) name: String,
+    /// The error with which the device failed.
+    pub(crate) failure: Option<EndReason>,
 }
 
 impl EngineCore {
@@ -49,6 +59,49 @@ impl EngineCore {
         let now = Clock::now();
         self.stack.handle_frames(now, io.take_received());
         now
+    }
+
+    /// The record of the device of an interface.
+    pub(crate) fn device_record(&self, iface: InterfaceId) -> Option<&DeviceRecord> {
+        self.device_records.iter().find(|record| record.iface == iface)
+    }
+
+    /// Notes that an interface has this device, which works.
+    pub(crate) fn record_device(&mut self, iface: InterfaceId, name: String) {
+        self.device_records.retain(|record| record.iface != iface);
+        self.device_records.push(DeviceRecord { iface, name, failure: None });
+    }
+
+    /// Notes that a device has come or gone, with `io` held. The leader is woken.
+    pub(crate) fn on_devices_changed(&mut self, io: &DeviceIo, wakes: &mut Wakes) {
+        wakes.add_leader(self.leadership.on_devices_changed(io.polled()));
+    }
+
+    /// Takes out the devices that have failed, and takes their interfaces down. Fails for one queue
+    /// of several: a host must not lose only some of its stacks.
+    pub(crate) fn take_down_failed(
+        &mut self,
+        io: &mut DeviceIo,
+        now: Instant,
+        wakes: &mut Wakes,
+    ) -> Result<(), EndReason> {
+        while let Some((failed, error)) = io.take_failed() {
+            let iface = failed.iface();
+            let failure = EndReason::device_failed(failed.device.name(), &error);
+            wakes.removed_devices.push(RemovedDevice(failed.device));
+            if io.serves(iface) {
+                return Err(failure);
+            }
+            let name = self.stack.interface_name(iface).unwrap_or("?");
+            log::error!("{}; the interface {name} is down", failure.to_error());
+            // It fails only if the interface was removed.
+            let _ = self.stack.set_link(now, iface, LinkState::Down);
+            if let Some(record) = self.device_records.iter_mut().find(|record| record.iface == iface) {
+                record.failure = Some(failure);
+            }
+            self.on_devices_changed(io, wakes);
+        }
+        Ok(())
     }
 
     /// Adds the threads and tasks that the events of sockets and pollers wake.

@@ -10,8 +10,7 @@ use portolan::{Frame, Instant, InterfaceId, Stack, Transmit};
 use crate::clock::Clock;
 use crate::device::{Device, Outgoing, Received};
 use crate::engine::device_signal::DeviceSignal;
-use crate::engine::end_reason::EndReason;
-use crate::engine::leadership::{LeaderKind, PolledDevice};
+use crate::engine::leadership::{LeaderKind, PolledDevice, PolledDevices};
 use crate::engine::read_budget::{EagerRead, ReadBudget};
 use crate::policy::{BATCH_BYTES, BATCH_FRAMES, KEPT_FRAMES, READ_FRAMES};
 
@@ -19,6 +18,8 @@ use crate::policy::{BATCH_BYTES, BATCH_FRAMES, KEPT_FRAMES, READ_FRAMES};
 #[derive(Debug)]
 pub(crate) struct DeviceIo {
     pub(crate) devices: Vec<AttachedDevice>,
+    /// A number that changes whenever a device comes or goes. That happens with both locks held.
+    version: u64,
     /// Whether the last batch was full, so that the stack may have more frames.
     has_left_some: bool,
     /// The leader, while it sleeps. [`AttachedDevice`] stores what the leader knows about each
@@ -32,6 +33,10 @@ pub(crate) struct AttachedDevice {
     pub(crate) device: Box<dyn Device>,
     /// What the device wakes, if it has no descriptor.
     signal: Option<Arc<DeviceSignal>>,
+    /// What the leader polls for it.
+    polled: Arc<PolledDevice>,
+    /// The error with which a call of the device failed. It is not called again.
+    failure: Option<io::Error>,
     /// Frames taken out of the stack that the device has not taken.
     queued: VecDeque<Transmit>,
     /// Whether the device had no room for the first of them.
@@ -59,19 +64,18 @@ impl std::fmt::Debug for AttachedDevice {
 }
 
 impl AttachedDevice {
-    /// Takes a device. Also returns what the leader has to poll.
-    pub(crate) fn attach(
-        iface: InterfaceId,
-        mut device: Box<dyn Device>,
-    ) -> io::Result<(AttachedDevice, PolledDevice)> {
+    /// Takes a device.
+    pub(crate) fn attach(iface: InterfaceId, mut device: Box<dyn Device>) -> io::Result<AttachedDevice> {
         let signal = DeviceSignal::new()?;
         let readiness = device.readiness(&Waker::from(signal.clone()));
-        let polled = PolledDevice::of(readiness, &signal)?;
+        let polled = Arc::new(PolledDevice::of(readiness, &signal)?);
         let signal = readiness.receive().is_none().then_some(signal);
-        let attached = AttachedDevice {
+        Ok(AttachedDevice {
             iface,
             device,
             signal,
+            polled,
+            failure: None,
             queued: VecDeque::with_capacity(BATCH_FRAMES),
             is_full: false,
             received: Vec::with_capacity(READ_FRAMES),
@@ -80,8 +84,21 @@ impl AttachedDevice {
             has_more: false,
             polls_room: false,
             sleeps_until: None,
-        };
-        Ok((attached, polled))
+        })
+    }
+
+    /// The interface that the device serves.
+    pub(crate) fn iface(&self) -> InterfaceId {
+        self.iface
+    }
+
+    /// Uses the device, unless it has failed before.
+    fn attempt(&mut self, call: impl FnOnce(&mut Self) -> io::Result<()>) {
+        if self.failure.is_none()
+            && let Err(error) = call(self)
+        {
+            self.failure = Some(error);
+        }
     }
 
     /// Whether frames wait for room in the device.
@@ -106,15 +123,56 @@ impl AttachedDevice {
         self.is_full = !self.queued.is_empty();
         Ok(())
     }
-
-    fn ended(&self, error: &io::Error) -> EndReason {
-        EndReason::device_failed(self.device.name(), error)
-    }
 }
 
 impl DeviceIo {
     pub(crate) fn new(devices: Vec<AttachedDevice>) -> Self {
-        DeviceIo { devices, has_left_some: false, sleeper: None }
+        DeviceIo { devices, version: 0, has_left_some: false, sleeper: None }
+    }
+
+    /// A number that changes whenever a device comes or goes.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What a leader has to poll.
+    pub(crate) fn polled(&self) -> PolledDevices {
+        let devices = self.devices.iter().map(|attached| attached.polled.clone()).collect();
+        PolledDevices { devices, version: self.version }
+    }
+
+    /// Adds a device.
+    pub(crate) fn add(&mut self, attached: AttachedDevice) {
+        self.version += 1;
+        self.devices.push(attached);
+    }
+
+    /// Takes out the device of this interface.
+    pub(crate) fn take(&mut self, iface: InterfaceId) -> Option<AttachedDevice> {
+        self.take_at(self.devices.iter().position(|attached| attached.iface == iface)?)
+    }
+
+    fn take_at(&mut self, index: usize) -> Option<AttachedDevice> {
+        self.version += 1;
+        Some(self.devices.remove(index))
+    }
+
+    /// Whether a device has failed that was not taken out yet.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.devices.iter().any(|attached| attached.failure.is_some())
+    }
+
+    /// Takes out a device that has failed.
+    pub(crate) fn take_failed(&mut self) -> Option<(AttachedDevice, io::Error)> {
+        let index = self.devices.iter().position(|attached| attached.failure.is_some())?;
+        let mut attached = self.take_at(index)?;
+        let failure = attached.failure.take()?;
+        Some((attached, failure))
+    }
+
+    /// Whether an interface has a device.
+    pub(crate) fn serves(&self, iface: InterfaceId) -> bool {
+        self.devices.iter().any(|attached| attached.iface == iface)
     }
 
     /// Whether every device can keep another frame.
@@ -154,14 +212,14 @@ impl DeviceIo {
     }
 
     /// Gives the batch to the devices. Returns whether the stack may have more frames.
-    pub(crate) fn send_batch(&mut self) -> Result<bool, EndReason> {
+    pub(crate) fn send_batch(&mut self) -> bool {
         for attached in &mut self.devices {
             // A device that was full is asked again when it may have room.
             if !attached.is_full {
-                attached.send_queued().map_err(|error| attached.ended(&error))?;
+                attached.attempt(AttachedDevice::send_queued);
             }
         }
-        Ok(self.has_left_some && self.has_room())
+        self.has_left_some && self.has_room()
     }
 
     /// The frames that were read from the devices and not yet handed to the stack.
@@ -191,12 +249,11 @@ impl DeviceIo {
     /// Lets the devices do what is due, offers the waiting frames, and reads from the devices that
     /// are ready or whose deadline has passed. `ready` is indexed by device; without it, every
     /// device is read.
-    pub(crate) fn receive(&mut self, ready: Option<&[bool]>) -> Result<(), EndReason> {
+    pub(crate) fn receive(&mut self, ready: Option<&[bool]>) {
         for (index, attached) in self.devices.iter_mut().enumerate() {
             let ready = ready.map(|ready| ready.get(index) == Some(&true));
-            attached.receive(ready).map_err(|error| attached.ended(&error))?;
+            attached.attempt(|attached| attached.receive(ready));
         }
-        Ok(())
     }
 
     /// Whether the last read left frames behind, as far as is known.
@@ -205,11 +262,10 @@ impl DeviceIo {
     }
 
     /// Reads the frames that wait in any device, at most [`READ_FRAMES`] from each.
-    pub(crate) fn receive_waiting(&mut self) -> Result<(), EndReason> {
+    pub(crate) fn receive_waiting(&mut self) {
         for attached in &mut self.devices {
-            attached.receive_waiting().map_err(|error| attached.ended(&error))?;
+            attached.attempt(AttachedDevice::receive_waiting);
         }
-        Ok(())
     }
 }
 

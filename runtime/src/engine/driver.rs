@@ -62,6 +62,16 @@
 //! *sleeps* until a leader that resigns wakes it. So an idle runtime wakes no thread, whether a
 //! call waits in `accept` or none does.
 //!
+//! # Devices that come and go
+//!
+//! Devices are added and taken out with both locks held ([`Engine::change_devices`], and
+//! [`EngineCore::take_down_failed`](super::core::EngineCore::take_down_failed) for one that has
+//! failed). Each change gives `io` a new version, stores in `core` what leaders poll from then on,
+//! and wakes the leader. A leader polls a snapshot of the devices, and its notes about them are in
+//! the order of the snapshot. A turn whose snapshot has another version than `io` reads all devices
+//! and takes the new snapshot; a leader that finds the difference before it sleeps takes a turn
+//! instead.
+//!
 //! # Why no wake-up is lost
 //!
 //! `runtime/loom` and `runtime/shuttle` check these statements with model checkers.

@@ -6,7 +6,6 @@
 //! back with [`resign`](Leader::resign) or by dropping the `Leader`.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::Instant;
@@ -16,7 +15,7 @@ use crate::clock::Clock;
 use crate::engine::core::EngineCore;
 use crate::engine::devices::DeviceIo;
 use crate::engine::end_reason::EndReason;
-use crate::engine::leadership::{LeaderKind, PolledDevice, TakenLead, Waiting};
+use crate::engine::leadership::{LeaderKind, PolledDevices, TakenLead, Waiting};
 use crate::engine::locks::Engine;
 use crate::engine::waiters::Wakes;
 use crate::platform::poll::{self, AsFd, BorrowedFd, PollFd, PollFlags};
@@ -46,8 +45,8 @@ impl EngineCore {
             kind,
             is_held: true,
             waiting,
-            ready: SmallVec::from_elem(false, polled.len()),
-            polls_room: SmallVec::from_elem(false, polled.len()),
+            ready: SmallVec::from_elem(false, polled.devices.len()),
+            polls_room: SmallVec::from_elem(false, polled.devices.len()),
             polled,
             host_fds: [None; 2],
             host_is_ready: false,
@@ -71,7 +70,7 @@ pub(crate) struct Leader<'a> {
     /// False once this thread has resigned, or a caller has taken the lead.
     is_held: bool,
     waiting: Option<Waiting>,
-    polled: Arc<[PolledDevice]>,
+    polled: PolledDevices,
     /// For each device, whether there is something to read.
     ready: SmallVec<[bool; 4]>,
     /// For each device, whether the leader polls for room.
@@ -142,7 +141,8 @@ impl Leader<'_> {
         let mut guard = engine.io.lock().map_err(|_| EndReason::Panicked)?;
         let io = &mut *guard;
         io.sleeper = None;
-        io.receive(Some(&self.ready))?;
+        // Without an entry for each device as they are now, all are read.
+        io.receive(self.knows_devices(io).then_some(&self.ready));
         self.ready.fill(false);
         let has_read = io.has_received();
         let mut core = engine.core.lock().map_err(|_| EndReason::Panicked)?;
@@ -160,6 +160,7 @@ impl Leader<'_> {
         // driver thread. This turn then continues as that of a leader: the caller publishes in `io`
         // only after it, and raises the signal that ends the driver thread's next sleep.
         let (mut core, now) = engine.handle_received(io, core, &mut wakes)?;
+        self.look_at_devices(&core);
         let result = then(self, &mut core, now, &mut wakes);
         core.settle(Some(io), now, &mut wakes);
         if self.is_held {
@@ -174,6 +175,21 @@ impl Leader<'_> {
         drop(guard);
         self.transmit_for_others();
         Ok(result)
+    }
+
+    /// Whether `polled` is about the devices as they are now.
+    fn knows_devices(&self, io: &DeviceIo) -> bool {
+        self.polled.version == io.version()
+    }
+
+    /// Learns which devices there are now. Nothing keeps those open that are gone.
+    fn look_at_devices(&mut self, core: &EngineCore) {
+        let polled = core.leadership.polled();
+        if polled.version != self.polled.version {
+            self.polled = polled.clone();
+            self.ready = SmallVec::from_elem(false, polled.devices.len());
+            self.polls_room = SmallVec::from_elem(false, polled.devices.len());
+        }
     }
 
     /// Sends the frames of callers that could not get `io` from this thread. A leader sends one
@@ -213,6 +229,11 @@ impl Leader<'_> {
     fn publish_to_io(&mut self, io: &mut DeviceIo) {
         io.sleeper = Some(self.kind);
         self.io_deadline = None;
+        self.io_knows = true;
+        if !self.knows_devices(io) {
+            // The next turn learns what there is to poll.
+            return self.skip_sleep();
+        }
         // With several devices, each attempt would read all of them.
         let may_read_first = io.devices.len() == 1;
         for (attached, polls_room) in io.devices.iter_mut().zip(&mut self.polls_room) {
@@ -224,7 +245,6 @@ impl Leader<'_> {
                 self.may_sleep = false;
             }
         }
-        self.io_knows = true;
         if !self.may_sleep {
             self.skip_sleep();
         }
@@ -280,7 +300,7 @@ impl Leader<'_> {
     pub(crate) fn fds(&self) -> SmallVec<[PollFd<'_>; 8]> {
         let mut fds = SmallVec::new();
         fds.push(PollFd::from_borrowed_fd(self.engine.wake(self.kind).as_fd(), PollFlags::IN));
-        for (device, polls_room) in self.polled.iter().zip(&self.polls_room) {
+        for (device, polls_room) in self.polled.devices.iter().zip(&self.polls_room) {
             fds.push(PollFd::from_borrowed_fd(device.receive.as_fd(), PollFlags::IN));
             if let Some((room, flags)) = &device.room
                 && *polls_room
@@ -314,7 +334,7 @@ impl Leader<'_> {
         let mut has_events = fds.iter().map(|fd| !fd.revents().is_empty());
         let was_woken = has_events.next() == Some(true);
         let mut ready: SmallVec<[bool; 4]> = SmallVec::new();
-        for (device, polls_room) in self.polled.iter().zip(&self.polls_room) {
+        for (device, polls_room) in self.polled.devices.iter().zip(&self.polls_room) {
             ready.push(has_events.next() == Some(true));
             if device.room.is_some() && *polls_room {
                 has_events.next();
@@ -370,7 +390,7 @@ impl Leader<'_> {
             return;
         }
         // Done here, so that nothing keeps the devices open when the runtime ends.
-        self.polled = Arc::default();
+        self.polled = PolledDevices::default();
         core.waiters.leading = None;
         wakes.driver |= core.leadership.resign(self.kind, now);
     }

@@ -64,6 +64,22 @@ impl PolledDevice {
     }
 }
 
+/// What a leader polls: the devices as they were at some time. The leader keeps this while it sleeps
+/// and holds no lock, and its `ready` and `polls_room` have an entry for each of them, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PolledDevices {
+    pub(crate) devices: Arc<[Arc<PolledDevice>]>,
+    /// [`DeviceIo::version`](super::devices::DeviceIo::version) at that time.
+    pub(crate) version: u64,
+}
+
+impl PolledDevices {
+    /// Whether another thread has this snapshot, too.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.devices) > 1
+    }
+}
+
 /// The record of the leader, guarded by the `core` lock.
 #[derive(Debug)]
 pub(crate) struct Leadership {
@@ -86,7 +102,7 @@ pub(crate) struct Leadership {
     pub(super) driver_has_read: bool,
     pub(crate) policy: LeadPolicy,
     /// What a leader polls. Empty when the runtime is over.
-    polled: Arc<[PolledDevice]>,
+    polled: PolledDevices,
 }
 
 /// The result of taking the lead.
@@ -96,11 +112,11 @@ pub(crate) struct TakenLead {
     pub(crate) is_from_driver: bool,
     /// Whether no thread had led for long, so that frames in the devices have waited.
     pub(crate) after_long_idle: bool,
-    pub(crate) polled: Arc<[PolledDevice]>,
+    pub(crate) polled: PolledDevices,
 }
 
 impl Leadership {
-    pub(crate) fn new(polled: Vec<PolledDevice>) -> Self {
+    pub(crate) fn new(polled: PolledDevices) -> Self {
         Leadership {
             leader: None,
             sleeps_until: None,
@@ -112,8 +128,20 @@ impl Leadership {
             driver_is_called: false,
             driver_has_read: false,
             policy: LeadPolicy::default(),
-            polled: polled.into(),
+            polled,
         }
+    }
+
+    /// What a leader polls.
+    pub(crate) fn polled(&self) -> &PolledDevices {
+        &self.polled
+    }
+
+    /// Notes that the devices have changed. Returns the thread that leads: it must be woken, because
+    /// it still polls the old ones.
+    pub(crate) fn on_devices_changed(&mut self, polled: PolledDevices) -> Option<LeaderKind> {
+        self.polled = polled;
+        self.on_news()
     }
 
     pub(crate) fn leader(&self) -> Option<LeaderKind> {
@@ -246,7 +274,7 @@ impl Leadership {
     /// Closes the duplicates of the devices' descriptors, when the runtime is over and no thread
     /// leads.
     pub(crate) fn close(&mut self) {
-        self.polled = Arc::default();
+        self.polled = PolledDevices::default();
     }
 }
 
@@ -270,7 +298,7 @@ mod tests {
     #[test]
     fn a_call_that_transmits_reads_when_nobody_leads_and_nobody_has_for_a_moment() {
         let start = Instant::from_secs(1);
-        let mut leadership = Leadership::new(Vec::new());
+        let mut leadership = Leadership::new(PolledDevices::default());
         assert!(leadership.reads_after_send(start));
         assert!(!leadership.reads_after_send(start + READ_AFTER_SEND / 2));
         let read_at = start + READ_AFTER_SEND;
@@ -296,7 +324,7 @@ mod tests {
 
     #[test]
     fn the_driver_thread_is_called_at_once_while_that_is_good_for_something() {
-        let mut leadership = Leadership::new(Vec::new());
+        let mut leadership = Leadership::new(PolledDevices::default());
         let start = Instant::from_secs(1);
         let (short, long) = (LONG_IDLE / 2, LONG_IDLE);
         for (len, has_read) in [(short, None), (long, None), (long, Some(false)), (short, Some(true))] {

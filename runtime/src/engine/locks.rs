@@ -11,14 +11,14 @@ use portolan::{Instant, InterfaceId, Stack};
 use crate::clock::Clock;
 use crate::device::Device;
 use crate::engine::cancel_waiters::CancelWaiters;
-use crate::engine::core::EngineCore;
+use crate::engine::core::{DeviceRecord, EngineCore};
 use crate::engine::devices::{AttachedDevice, DeviceIo};
 use crate::engine::end_reason::EndReason;
-use crate::engine::leadership::{LeaderKind, Leadership};
+use crate::engine::leadership::{LeaderKind, Leadership, PolledDevices};
 use crate::engine::spin::Spin;
 use crate::engine::waiters::{WaiterTable, Wakes};
 use crate::platform::signal::Signal;
-use crate::policy::{TRANSMIT_ROUNDS, WAITING_READS, WRITE_CHUNK};
+use crate::policy::{FORGET_INTERVAL, TRANSMIT_ROUNDS, WAITING_READS, WRITE_CHUNK};
 use crate::pool::Pool;
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
 use crate::sync::{Condvar, Mutex, MutexGuard, TryMutex, TryMutexGuard, is_poisoned};
@@ -40,8 +40,6 @@ pub(crate) struct Engine {
     /// Memory for what callers send: they copy data there, and it stays until the peer has
     /// acknowledged it. No thread holds this lock together with another.
     pub(crate) send_pool: Mutex<Pool>,
-    /// The names of the devices, by interface.
-    pub(crate) names: Vec<(InterfaceId, String)>,
 }
 
 /// How a wait ended.
@@ -72,30 +70,34 @@ impl Engine {
     pub(crate) fn new(
         stack: Stack,
         devices: Vec<(InterfaceId, Box<dyn Device>)>,
-        names: Vec<(InterfaceId, String)>,
         busy_poll: Duration,
     ) -> io::Result<Self> {
+        let record = |(iface, device): &(InterfaceId, Box<dyn Device>)| DeviceRecord {
+            iface: *iface,
+            name: device.name().to_owned(),
+            failure: None,
+        };
+        let device_records = devices.iter().map(record).collect();
         let attach = |(iface, device)| AttachedDevice::attach(iface, device);
-        let attached = devices.into_iter().map(attach).collect::<io::Result<Vec<_>>>()?;
-        let (devices, polled) = attached.into_iter().unzip();
+        let io = DeviceIo::new(devices.into_iter().map(attach).collect::<io::Result<_>>()?);
         Ok(Engine {
             core: Mutex::new(EngineCore {
                 stack,
                 waiters: WaiterTable::default(),
                 cancel_waiters: CancelWaiters::default(),
-                leadership: Leadership::new(polled),
+                leadership: Leadership::new(io.polled()),
+                device_records,
                 watchers: 0,
                 refuses_calls: false,
                 ended: None,
             }),
-            io: TryMutex::new(DeviceIo::new(devices)),
+            io: TryMutex::new(io),
             transmit_wanted: AtomicBool::new(false),
             driver_wake: Signal::new()?,
             caller_wake: Signal::new()?,
             spin: Spin::new(busy_poll),
             progress: Condvar::new(),
             send_pool: Mutex::new(Pool::new(WRITE_CHUNK)),
-            names,
         })
     }
 
@@ -181,6 +183,7 @@ impl Engine {
             self.progress.notify_all();
         }
         wakes.notify_waiters();
+        wakes.removed_devices.clear();
     }
 
     /// Reads the stack without changing it.
@@ -190,14 +193,30 @@ impl Engine {
 
     /// Sends the batch, with `io` held. Leaves a note when the stack may have more.
     pub(crate) fn send(&self, io: &mut DeviceIo) {
-        match io.send_batch() {
-            Ok(true) => self.transmit_wanted.store(true, Ordering::Release),
-            Ok(false) => {}
-            Err(ended) => return self.end(ended),
+        if io.send_batch() {
+            self.transmit_wanted.store(true, Ordering::Release);
+        }
+        if io.has_failed() {
+            self.take_down_failed(io);
         }
         if let Some(kind) = io.leader_to_wake() {
             io.sleeper = None;
             self.wake(kind).raise();
+        }
+    }
+
+    /// Takes down the interfaces of devices that have failed, with `io` held.
+    #[cold]
+    fn take_down_failed(&self, io: &mut DeviceIo) {
+        let mut wakes = Wakes::default();
+        let Ok(mut core) = self.lock_core() else { return };
+        let now = Clock::now();
+        let taken_down = core.take_down_failed(io, now, &mut wakes);
+        core.settle(None, now, &mut wakes);
+        drop(core);
+        self.notify(&mut wakes);
+        if let Err(ended) = taken_down {
+            self.end(ended);
         }
     }
 
@@ -218,6 +237,49 @@ impl Engine {
         }
     }
 
+    /// Changes the devices, with both locks held. Waits until no other thread keeps one open that is
+    /// gone: its name may be needed again.
+    pub(crate) fn change_devices<R>(
+        &self,
+        change: impl FnOnce(&mut EngineCore, &mut DeviceIo, Instant) -> R,
+    ) -> io::Result<R> {
+        let _alarm = PanicAlarm(self);
+        let mut wakes = Wakes::default();
+        // Declared before the locks and so dropped after them, if something panics.
+        let result;
+        let mut io = self.io.lock().map_err(|_| EndReason::Panicked.to_error())?;
+        let mut core = self.lock_core()?;
+        core.check_callable()?;
+        let now = Clock::now();
+        let before = core.leadership.polled().clone();
+        result = change(&mut core, &mut io, now);
+        let has_changed = io.version() != before.version;
+        if has_changed {
+            core.on_devices_changed(&io, &mut wakes);
+        }
+        core.settle(Some(&mut io), now, &mut wakes);
+        drop(core);
+        self.notify(&mut wakes);
+        self.send(&mut io);
+        drop(io);
+        self.transmit_for_others();
+        if has_changed {
+            self.wait_until_forgotten(&before)?;
+        }
+        Ok(result)
+    }
+
+    /// Waits until no leader polls these devices any more. All were woken.
+    fn wait_until_forgotten(&self, polled: &PolledDevices) -> io::Result<()> {
+        let mut core = self.lock_core()?;
+        while polled.is_shared() && core.ended.is_none() {
+            core.watchers += 1;
+            core = wait(&self.progress, core, Some(FORGET_INTERVAL))?;
+            core.watchers -= 1;
+        }
+        Ok(())
+    }
+
     /// Hands the stack the frames that were read from the devices, then runs the timers that are
     /// due.
     ///
@@ -231,6 +293,7 @@ impl Engine {
         wakes: &mut Wakes,
     ) -> Result<(MutexGuard<'a, EngineCore>, Instant), EndReason> {
         let mut now = core.hand_over_received(io);
+        core.take_down_failed(io, now, wakes)?;
         let due_at = now;
         let mut reads = 0;
         while core.is_due(due_at) {
@@ -241,12 +304,13 @@ impl Engine {
             reads += 1;
             // No system call is made with `core` held.
             drop(core);
-            io.receive_waiting()?;
+            io.receive_waiting();
             core = self.core.lock().map_err(|_| EndReason::Panicked)?;
             if let Some(ended) = &core.ended {
                 return Err(ended.clone());
             }
             now = core.hand_over_received(io);
+            core.take_down_failed(io, now, wakes)?;
         }
         core.take_events(wakes);
         Ok((core, now))
@@ -254,9 +318,7 @@ impl Engine {
 
     /// Reads the devices with `io` held, as the leader would.
     fn read_after_send(&self, io: &mut DeviceIo) {
-        if let Err(ended) = io.receive(None) {
-            return self.end(ended);
-        }
+        io.receive(None);
         let mut wakes = Wakes::default();
         let has_read = io.has_received();
         let Ok(mut core) = self.lock_core() else { return };

@@ -22,7 +22,7 @@ mod cancel_waiters;
 pub(crate) mod core;
 pub(crate) mod delivery;
 pub(crate) mod device_signal;
-mod devices;
+pub(crate) mod devices;
 pub(crate) mod direction;
 pub(crate) mod driver;
 pub(crate) mod end_reason;

@@ -20,6 +20,7 @@ use std::task::Waker;
 use portolan::{Error, Event, OwnerId, PollerId, SocketId, Stack};
 use smallvec::SmallVec;
 
+use crate::device::Device;
 use crate::engine::bell::Bell;
 use crate::engine::direction::Direction;
 use crate::engine::poller_bell::PollerBell;
@@ -180,6 +181,15 @@ pub(crate) enum HowMany {
     All,
 }
 
+/// A device that is to be dropped.
+pub(crate) struct RemovedDevice(pub(crate) Box<dyn Device>);
+
+impl std::fmt::Debug for RemovedDevice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RemovedDevice").field(&self.0.name()).finish()
+    }
+}
+
 /// The threads and tasks to wake once the `core` lock is released: threads that wake up take it.
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
@@ -198,6 +208,9 @@ pub(crate) struct Wakes {
     pub(crate) leader_is_met: bool,
     /// Whether to wake the threads in `Engine::wait_until`.
     pub(crate) watchers: bool,
+    /// Devices that were taken out. They are dropped once `core` is released, because that may make
+    /// system calls.
+    pub(crate) removed_devices: Vec<RemovedDevice>,
 }
 
 impl Wakes {

@@ -217,7 +217,9 @@ impl Supervisor<'_> {
 
     /// Fails if the stack cannot continue because its device was removed.
     fn check_runtime(&mut self) -> Result<(), Failure> {
-        let Some(error) = self.session.handle().error() else { return Ok(()) };
+        let handle = self.session.handle();
+        let device_error = || handle.interfaces().iter().find_map(|iface| handle.device_error(iface.id));
+        let Some(error) = handle.error().or_else(device_error) else { return Ok(()) };
         if let Some(child) = &mut self.child {
             end(child);
         }

@@ -35,7 +35,7 @@ impl Host {
         let socket = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
         stack.bind(socket, ([10, 0, 0, last], 7)).unwrap();
         let devices: Vec<(_, Box<dyn Device>)> = vec![(iface, Box::new(device))];
-        let engine = Arc::new(Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap());
+        let engine = Arc::new(Engine::new(stack, devices, Duration::ZERO).unwrap());
         let id = engine.lock_core_anyway().stack.socket_id(socket).unwrap();
         engine.lock_core_anyway().waiters.insert(id);
         let driver = Driver::new(engine.clone());

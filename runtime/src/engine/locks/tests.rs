@@ -64,7 +64,7 @@ impl Bench {
         let (near, far) = MemoryPair::new().capacity(4 * MOST_WAITING).build().unwrap();
         let (stack, near_iface) = stack_on(&near, 1);
         let devices: Vec<(InterfaceId, Box<dyn Device>)> = vec![(near_iface, Box::new(near))];
-        let engine = Engine::new(stack, devices, Vec::new(), Duration::ZERO).unwrap();
+        let engine = Engine::new(stack, devices, Duration::ZERO).unwrap();
         let (stack, iface) = stack_on(&far, 2);
         let mut bench =
             Bench { engine, peer: Peer { stack, iface, device: far }, acknowledgement: Vec::new() };

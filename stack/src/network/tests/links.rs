@@ -94,10 +94,7 @@ fn another_mac_address_is_announced_and_used() {
     let link_local = IpAddr::V6(mac(1).link_local());
     assert!(host.network.is_local(link_local));
     for bad in [MacAddr::BROADCAST, MacAddr([0; 6])] {
-        assert_eq!(
-            host.with(|network, ctx| network.set_mac(ctx, IFACE, bad)),
-            Err(Error::InvalidArgument)
-        );
+        assert_eq!(host.with(|network, ctx| network.set_mac(ctx, IFACE, bad)), Err(Error::InvalidArgument));
     }
     let mut bare = Host::ip_medium(&["10.0.0.1/24"]);
     assert_eq!(bare.with(|network, ctx| network.set_mac(ctx, IFACE, mac(7))), Err(Error::InvalidArgument));

@@ -261,10 +261,10 @@ fn answer_sockets(out: &mut impl Write, subject: &Subject, head: &Value, with_tc
     let Subject { handle, device } = subject;
     let interfaces = handle.interfaces().into_iter().map(|interface| {
         let name = match interface.id {
-            InterfaceId::LOOPBACK => "lo",
-            id => handle.device_name(id).unwrap_or(device),
+            InterfaceId::LOOPBACK => "lo".to_owned(),
+            id => handle.device_name(id).unwrap_or_else(|| device.to_string()),
         };
-        (interface.id, name.to_owned())
+        (interface.id, name)
     });
     let place = Surroundings {
         interfaces: interfaces.collect(),

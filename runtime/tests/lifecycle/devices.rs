@@ -1,0 +1,248 @@
+//! Devices that fail or are replaced, under live connections.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use portolan::{InterfaceId, LinkState, MacAddr, Medium, NetworkEvent};
+use portolan_runtime::device::{
+    Device, MemoryDevice, MemoryPair, Outgoing, Readiness, Received, memory_pair,
+};
+use portolan_runtime::{Builder, Clock, Runtime, TcpListener, TcpStream, UdpSocket};
+
+use super::common::{config, pattern, start, within_time};
+
+/// The calls of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Transmit,
+    Receive,
+    Service,
+}
+
+/// A device with the name "cable0", one of whose calls fails once the test says so.
+struct Failing {
+    device: MemoryDevice,
+    call: Call,
+    fails: Arc<AtomicBool>,
+    /// Dropped with the device.
+    _held: Arc<()>,
+}
+
+impl Failing {
+    fn check(&self, call: Call) -> io::Result<()> {
+        if call == self.call && self.fails.load(Ordering::SeqCst) {
+            return Err(io::Error::new(ErrorKind::NotFound, "the cable is cut"));
+        }
+        Ok(())
+    }
+}
+
+impl Device for Failing {
+    fn name(&self) -> &str {
+        "cable0"
+    }
+    fn medium(&self) -> Medium {
+        self.device.medium()
+    }
+    fn mtu(&self) -> usize {
+        self.device.mtu()
+    }
+    fn readiness(&mut self, waker: &Waker) -> Readiness<'_> {
+        self.device.readiness(waker)
+    }
+    fn transmit(&mut self, outgoing: &mut Outgoing<'_>) -> io::Result<()> {
+        self.check(Call::Transmit)?;
+        self.device.transmit(outgoing)
+    }
+    fn receive(&mut self, received: &mut Received<'_>) -> io::Result<()> {
+        self.check(Call::Receive)?;
+        self.device.receive(received)
+    }
+    fn deadline(&self) -> Option<portolan::Instant> {
+        self.check(Call::Service).err().map(|_| Clock::now())
+    }
+    fn service(&mut self) -> io::Result<()> {
+        self.check(Call::Service)
+    }
+}
+
+/// A client on two links, each with a server at its other end and an echoing connection to it. The
+/// device of the first link can be made to fail.
+struct Bench {
+    client: Runtime,
+    _servers: [Runtime; 2],
+    streams: [TcpStream; 2],
+    fails: Arc<AtomicBool>,
+    held: Arc<()>,
+}
+
+impl Bench {
+    fn new(call: Call) -> Bench {
+        let (fails, held) = (Arc::new(AtomicBool::new(false)), Arc::new(()));
+        let [(near, far), (other_near, other_far)] = [memory_pair().unwrap(), memory_pair().unwrap()];
+        let device = Failing { device: near, call, fails: fails.clone(), _held: held.clone() };
+        let client = Builder::new()
+            .config(config())
+            .interface(device, ["10.0.0.2/24".parse().unwrap()])
+            .interface(other_near, ["10.0.1.2/24".parse().unwrap()])
+            .start()
+            .unwrap();
+        let servers = [(0, far), (1, other_far)].map(|(net, device)| {
+            let address = format!("10.0.{net}.1/24").parse().unwrap();
+            Builder::new().config(config()).interface(device, [address]).start().unwrap()
+        });
+        let streams = [0, 1].map(|net| {
+            let listener = TcpListener::bind(&servers[net], ([10, 0, net as u8, 1], 7)).unwrap();
+            std::thread::spawn(move || {
+                let Ok((stream, _)) = listener.accept() else { return };
+                let _ = io::copy(&mut &stream, &mut &stream);
+            });
+            let stream = TcpStream::connect(&client, ([10, 0, net as u8, 1], 7)).unwrap();
+            ask(&stream);
+            stream
+        });
+        while client.handle().poll_network_event().is_some() {}
+        Bench { client, _servers: servers, streams, fails, held }
+    }
+
+    fn first(&self) -> InterfaceId {
+        self.client.handle().interface_named("if0")
+    }
+}
+
+/// Finds an interface by its name.
+trait ByName {
+    fn interface_named(&self, name: &str) -> InterfaceId;
+}
+
+impl ByName for portolan_runtime::Handle {
+    fn interface_named(&self, name: &str) -> InterfaceId {
+        self.interfaces().into_iter().find(|interface| interface.name == name).unwrap().id
+    }
+}
+
+fn ask(mut stream: &TcpStream) {
+    stream.write_all(b"hello").unwrap();
+    stream.read_exact(&mut [0; 5]).unwrap();
+}
+
+/// Waits until the link of the first interface is down.
+fn wait_for_link_down(runtime: &Runtime) -> InterfaceId {
+    loop {
+        let event = runtime.handle().wait_network_event(Some(Duration::from_secs(20))).unwrap();
+        if let NetworkEvent::LinkDown { iface } = event.expect("an event") {
+            return iface;
+        }
+    }
+}
+
+#[test]
+fn a_device_that_fails_takes_its_interface_down_and_the_others_go_on() {
+    for call in [Call::Transmit, Call::Receive, Call::Service] {
+        within_time(move || {
+            let bench = Bench::new(call);
+            let handle = bench.client.handle();
+            let first = bench.first();
+            assert!(handle.device_error(first).is_none());
+            // A thread leads, and polls the descriptors of both devices.
+            let mut reader = bench.streams[1].try_clone().unwrap();
+            let reading = std::thread::spawn(move || reader.read(&mut [0; 5]).unwrap());
+            std::thread::sleep(Duration::from_millis(50));
+            bench.fails.store(true, Ordering::SeqCst);
+            (&bench.streams[0]).write_all(b"word").unwrap();
+            assert_eq!(wait_for_link_down(&bench.client), first, "{call:?}");
+            let error = handle.device_error(first).unwrap();
+            assert_eq!(
+                (error.kind(), error.to_string()),
+                (ErrorKind::NotFound, "cable0: the cable is cut".into())
+            );
+            let interfaces = handle.interfaces();
+            assert_eq!([LinkState::Down, LinkState::Up], [interfaces[0].link, interfaces[1].link]);
+            assert!(handle.error().is_none() && handle.is_running());
+
+            // As on Linux: what is sent through an interface without a link is lost.
+            (&bench.streams[0]).write_all(b"word").unwrap();
+            let socket = UdpSocket::bind(&bench.client, ([10, 0, 0, 2], 0)).unwrap();
+            socket.send_to(b"x", ([10, 0, 0, 1], 9)).unwrap();
+            // The other interface and the loopback work.
+            (&bench.streams[1]).write_all(b"hello").unwrap();
+            assert_eq!(reading.join().unwrap(), 5);
+            ask(&bench.streams[1]);
+            let looped = UdpSocket::bind(&bench.client, ([127, 0, 0, 1], 0)).unwrap();
+            looped.send_to(b"x", looped.local_addr().unwrap()).unwrap();
+            assert_eq!(looped.recv_from(&mut [0; 9]).unwrap().0, 1);
+
+            // Nothing keeps the device open, and nobody spins on its descriptors.
+            while Arc::strong_count(&bench.held) > 1 {
+                std::thread::yield_now();
+            }
+        });
+    }
+}
+
+#[test]
+fn a_device_is_replaced_under_connections() {
+    within_time(|| {
+        let (near, far) = memory_pair().unwrap();
+        let (server, client) = (start(1, near), start(2, far));
+        let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7)).unwrap();
+        let mut sender = TcpStream::connect(&client, ([10, 0, 0, 1], 7)).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        let data = pattern(3_000_000, 1);
+        let expected = data.clone();
+        let sending = std::thread::spawn(move || sender.write_all(&data).map(|()| sender));
+        let (first, again) = std::sync::mpsc::channel();
+        let receiving = std::thread::spawn(move || {
+            let mut all = vec![0; 100_000];
+            receiver.read_exact(&mut all).unwrap();
+            first.send(()).unwrap();
+            receiver.read_to_end(&mut all).unwrap();
+            all
+        });
+        again.recv().unwrap();
+        // The new link has other MAC addresses and a smaller MTU, and then it changes again.
+        let mediums = [[2, 0, 0, 0, 9, 1], [2, 0, 0, 0, 9, 2]].map(|mac| Medium::Ethernet(MacAddr(mac)));
+        for mtu in [1280, 9000] {
+            let (near, far) = MemoryPair::new().mediums(mediums[0], mediums[1]).mtu(mtu).build().unwrap();
+            for (runtime, device) in [(&server, near), (&client, far)] {
+                let iface = runtime.handle().interface_named("if0");
+                runtime.handle().replace_device(iface, device).unwrap();
+                let interface = &runtime.handle().interfaces()[0];
+                assert_eq!((interface.mtu, interface.link), (mtu, LinkState::Up));
+            }
+        }
+        let sender = sending.join().unwrap().unwrap();
+        let info = client.handle().sockets();
+        assert!(!info.is_empty());
+        drop(sender);
+        assert!(receiving.join().unwrap() == expected);
+    });
+}
+
+#[test]
+fn a_device_that_cannot_serve_the_interface_is_refused() {
+    within_time(|| {
+        let (near, _far) = memory_pair().unwrap();
+        let runtime = start(1, near);
+        let handle = runtime.handle();
+        let iface = handle.interface_named("if0");
+        while handle.poll_network_event().is_some() {}
+        let refuse = |iface, pair: MemoryPair| {
+            let error = handle.replace_device(iface, pair.build().unwrap().0).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            error.to_string()
+        };
+        let bare = MemoryPair::new().mediums(Medium::Ip, Medium::Ip);
+        assert!(refuse(iface, bare).contains("carries IP packets, and the interface if0 carries Ethernet"));
+        assert!(refuse(iface, MemoryPair::new().mtu(60)).contains("an MTU of 60"));
+        let group = Medium::Ethernet(MacAddr::BROADCAST);
+        assert!(refuse(iface, MemoryPair::new().mediums(group, group)).contains("no station can have"));
+        let missing = InterfaceId::from_index(7);
+        assert!(refuse(missing, MemoryPair::new()).contains("which the stack does not have"));
+        assert_eq!(handle.poll_network_event(), None, "nothing has changed");
+        assert_eq!(handle.interfaces()[0].link, LinkState::Up);
+    });
+}
