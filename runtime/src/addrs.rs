@@ -1,12 +1,13 @@
-//! [`ToAddrs`]: what a program may connect to.
+//! [`ToAddrs`]: addresses and names that a program gives to sockets.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use crate::handle::Handle;
 use crate::plan::refused;
 
-/// What a program may connect to: socket addresses, and names with a port. It is modelled on
-/// `std::net::ToSocketAddrs`, but looks nothing up: that needs the runtime.
+/// What a program may bind a socket to, or connect to: socket addresses, and names with a port. It
+/// is modelled on `std::net::ToSocketAddrs`, but looks nothing up: that needs the runtime.
 ///
 /// | type | example |
 /// |---|---|
@@ -14,11 +15,28 @@ use crate::plan::refused;
 /// | an address and a port | `([10, 0, 0, 1], 80)`, `(Ipv6Addr::LOCALHOST, 80)` |
 /// | a name and a port | `("example.com", 80)` |
 /// | `&str`, `String` | `"example.com:80"`, `"10.0.0.1:80"`, `"[::1]:80"` |
-/// | several addresses | `&[SocketAddr]`, `Vec<SocketAddr>`: each is tried |
+/// | several addresses | `&[SocketAddr]`, `[SocketAddr; 2]`, `Vec<SocketAddr>`: each is tried |
 /// | a reference to any of these | |
 ///
 /// Names need the feature `resolver`, and a resolver that knows a DNS server or the name
 /// ([`Builder::resolver`](crate::Builder)).
+///
+/// ```
+/// use std::net::SocketAddr;
+///
+/// use portolan_runtime::{Builder, TcpListener, UdpSocket, device::memory_pair};
+///
+/// let (device, _other_end) = memory_pair()?;
+/// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+///
+/// let listener = TcpListener::bind(&runtime, "0.0.0.0:80")?;
+/// let socket = UdpSocket::bind(&runtime, ("10.0.0.1", 53))?;
+/// // 10.9.9.9 is no address of this host, so the second one is taken.
+/// let addresses: [SocketAddr; 2] = ["10.9.9.9:7".parse()?, "10.0.0.1:7".parse()?];
+/// assert_eq!(TcpListener::bind(&runtime, &addresses)?.local_addr()?, addresses[1]);
+/// # drop((listener, socket));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// Only the types of this list implement this trait.
 pub trait ToAddrs: sealed::Sealed {
@@ -120,10 +138,17 @@ impl Sealed for [SocketAddr] {}
 impl ToAddrs for [SocketAddr] {
     fn to_addrs(&self) -> io::Result<Addrs> {
         match self {
-            [] => Err(refused("there is no address to connect to: the list is empty")),
+            [] => Err(refused("there is no address: the list is empty")),
             [addr] => Ok(Addrs::One(*addr)),
             several => Ok(Addrs::Several(several.to_vec())),
         }
+    }
+}
+
+impl<const N: usize> Sealed for [SocketAddr; N] {}
+impl<const N: usize> ToAddrs for [SocketAddr; N] {
+    fn to_addrs(&self) -> io::Result<Addrs> {
+        self.as_slice().to_addrs()
     }
 }
 
@@ -139,6 +164,55 @@ impl<T: ToAddrs + ?Sized> ToAddrs for &T {
     fn to_addrs(&self) -> io::Result<Addrs> {
         (**self).to_addrs()
     }
+}
+
+/// Calls `f` with the address, or with each of several until one call succeeds, as std does.
+/// Returns the error of the last call.
+pub(crate) fn try_each<R>(
+    handle: &Handle,
+    target: &impl ToAddrs,
+    mut f: impl FnMut(SocketAddr) -> io::Result<R>,
+) -> io::Result<R> {
+    let addresses = match target.to_addrs()? {
+        Addrs::One(addr) => return f(addr),
+        Addrs::Several(addresses) => addresses,
+        Addrs::Name(name, port) => look_up(handle, &name, port)?,
+    };
+    let mut result = Err(io::ErrorKind::NotFound.into());
+    for addr in addresses {
+        result = f(addr);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// The address, or the first of several, as std's `UdpSocket::send_to` takes it. `handle` is called
+/// for a name only.
+pub(crate) fn first(target: &impl ToAddrs, handle: impl FnOnce() -> Handle) -> io::Result<SocketAddr> {
+    let addresses = match target.to_addrs()? {
+        Addrs::One(addr) => return Ok(addr),
+        Addrs::Several(addresses) => addresses,
+        Addrs::Name(name, port) => look_up(&handle(), &name, port)?,
+    };
+    addresses.first().copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// The addresses of a name, in the order of RFC 6724.
+#[cfg(feature = "resolver")]
+pub(crate) fn look_up(handle: &Handle, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let addresses = crate::resolver::look_up_to_connect(handle, name)?;
+    Ok(addresses.into_iter().map(|addr| SocketAddr::new(addr, port)).collect())
+}
+
+#[cfg(not(feature = "resolver"))]
+pub(crate) fn look_up(_: &Handle, name: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+    let message = format!(
+        "{name} is a name, and portolan-runtime was built without its feature `resolver`: switch the feature on, or give \
+         an address"
+    );
+    Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
 #[cfg(test)]
@@ -169,6 +243,7 @@ mod tests {
         let [a, b]: [SocketAddr; 2] = ["10.0.0.1:1", "[fd00::1]:2"].map(|text| text.parse().unwrap());
         assert_eq!(([10, 0, 0, 1], 1).to_addrs().unwrap(), Addrs::One(a));
         assert_eq!([a, b][..].to_addrs().unwrap(), Addrs::Several(vec![a, b]));
+        assert_eq!([a, b].to_addrs().unwrap(), Addrs::Several(vec![a, b]));
         assert_eq!(vec![b].to_addrs().unwrap(), Addrs::One(b));
         assert!(<[SocketAddr]>::to_addrs(&[]).is_err());
     }

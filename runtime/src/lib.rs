@@ -13,10 +13,10 @@
 //! | `listening` | a listener on all stacks of a runtime |
 //! | `interceptor` | [`TcpInterceptor`], [`UdpInterceptor`]: connections and flows to any address |
 //! | `relay` | [`relay()`]: joins two connections |
-//! | `tcp`, `udp`, `echo`, `raw`, `packet` | [`TcpListener`], [`TcpStream`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`], [`PacketSocket`] |
+//! | `tcp`, `udp`, `echo`, `raw`, `packet` | [`TcpListener`], [`TcpStream`], [`TcpSocket`], [`UdpSocket`], [`EchoSocket`], [`RawSocket`], [`PacketSocket`] |
 //! | `unix` | [`UnixListener`], [`UnixStream`], [`UnixDatagram`]: communication inside one host |
 //! | `passed` | [`PassedSocket`]: sockets that messages of Unix-domain sockets pass on |
-//! | `addrs` | [`ToAddrs`]: what a program may connect to: addresses, and names |
+//! | `addrs` | [`ToAddrs`]: what a program may bind or connect to: addresses, and names |
 //! | `names`, `resolver` | looks names up (feature `resolver`): without I/O, and over the stack's own sockets |
 //! | `dhcp` | an address from the network (feature `dhcp`) |
 //! | `poller` | [`Poller`]: waits for many sockets at once |
@@ -115,7 +115,7 @@ pub use resolver::Resolver;
 pub use runtime::Runtime;
 #[cfg(any(loom, shuttle))]
 pub use sync::model;
-pub use tcp::{Incoming, IntoIncoming, Keepalive, TcpListener, TcpStream};
+pub use tcp::{Incoming, IntoIncoming, Keepalive, TcpListener, TcpSocket, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixIncoming, UnixListener, UnixStream};
 

@@ -15,7 +15,6 @@ use crate::names::{ResolverStats, Shared, order};
 use crate::poller::Poller;
 use crate::socket::{Socket, domain_of};
 use crate::sync::{Mutex, MutexGuard};
-use crate::udp::UdpSocket;
 
 /// The largest answer over UDP. Servers send no more than our questions allow, which is less.
 const MAX_DATAGRAM_BYTES: usize = 4096;
@@ -145,7 +144,7 @@ struct Questions<'a> {
     resolver: &'a Resolver,
     poller: Poller,
     /// A socket for each message that was sent over UDP, with its number and its server.
-    sockets: Vec<(usize, SocketAddr, UdpSocket)>,
+    sockets: Vec<(usize, SocketAddr, Socket)>,
 }
 
 impl Questions<'_> {
@@ -186,11 +185,14 @@ impl Questions<'_> {
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         // RFC 5452 §9.2: each question has a random port of its own, which the stack draws.
-        let socket = UdpSocket::bind(handle, (any, 0))?;
-        socket.connect(query.server)?;
-        socket.set_nonblocking(true)?;
+        let any = SocketAddr::new(any, 0);
+        let socket =
+            Socket::new(handle, handle.stacks.for_port(0), domain_of(any), SocketKind::Datagram, &[])?;
+        socket.bind(any)?;
+        socket.connect_datagrams(query.server)?;
+        socket.set_nonblocking(true);
         self.poller.add(&socket, Interest::READABLE, query.number as u64)?;
-        socket.send(&query.message)?;
+        socket.calls().write(&query.message)?;
         self.sockets.push((query.number, query.server, socket));
         Ok(())
     }
@@ -244,7 +246,7 @@ impl Questions<'_> {
         for event in ready {
             let socket = self.sockets.iter().find(|(number, ..)| *number as u64 == event.token);
             let Some((number, server, socket)) = socket else { continue };
-            let received = socket.recv(&mut buf);
+            let received = socket.calls().recv_from(&mut buf).map(|(len, _)| len);
             let (now, shared) = (Clock::now(), &mut self.resolver.lock());
             match received {
                 Ok(len) => lookup.handle_message(now, shared, *number, *server, &buf[..len]),

@@ -1,6 +1,7 @@
 //! TCP sockets, modelled on `std::net`.
 
 mod connect;
+pub(crate) mod socket;
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::iter::FusedIterator;
@@ -11,13 +12,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use portolan::{RecvFlags, SendFlags, SocketOption, SocketOptions, TcpInfo};
 
-use crate::addrs::ToAddrs;
+use crate::addrs::{self, ToAddrs};
 use crate::handle::Handle;
 use crate::listening::Listening;
 use crate::plan::refused;
 use crate::policy::BACKLOG;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::{Socket, ttl_option};
+
+pub use socket::TcpSocket;
 
 /// A socket that accepts connections, modelled on `std::net::TcpListener`.
 ///
@@ -34,22 +37,40 @@ impl TcpListener {
         TcpListener { sockets: Arc::new(Listening::of(socket)) }
     }
 
-    /// Listens on an address and port of the stack; with port 0 the stack chooses one. As with std,
-    /// SO_REUSEADDR is set. The unspecified IPv6 address takes IPv4 connections, too.
-    pub fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpListener> {
+    /// Listens on an address and port of the stack; with port 0 the stack chooses one. Of several
+    /// addresses ([`ToAddrs`]) it takes the first that can be bound. As with std, SO_REUSEADDR is
+    /// set. The unspecified IPv6 address takes IPv4 connections, too.
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use portolan_runtime::{Builder, TcpListener, TcpStream, device::memory_pair};
+    ///
+    /// let (device, _other_end) = memory_pair()?;
+    /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+    ///
+    /// let listener = TcpListener::bind(&runtime, "0.0.0.0:80")?;
+    /// TcpStream::connect(&runtime, "10.0.0.1:80")?.write_all(b"hello")?;
+    /// let (stream, peer) = listener.accept()?;
+    /// assert_eq!(std::io::read_to_string(stream)?, "hello");
+    /// assert_eq!(peer.ip().to_string(), "10.0.0.1");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn bind(handle: &impl AsRef<Handle>, addr: impl ToAddrs) -> io::Result<TcpListener> {
         TcpListener::bind_with(handle, addr, BACKLOG, &[])
     }
 
     /// Like [`bind`](TcpListener::bind), with a backlog and with options that must be set before,
-    /// such as SO_REUSEPORT or IPV6_V6ONLY.
+    /// such as SO_REUSEPORT or IPV6_V6ONLY. [`TcpSocket`] sets options one by one.
     pub fn bind_with(
         handle: &impl AsRef<Handle>,
-        addr: impl Into<SocketAddr>,
+        addr: impl ToAddrs,
         backlog: usize,
         options: &[SocketOption],
     ) -> io::Result<TcpListener> {
-        let listening = Listening::bind(handle.as_ref(), addr.into(), backlog, options)?;
-        Ok(TcpListener { sockets: Arc::new(listening) })
+        let handle = handle.as_ref();
+        let bind = |addr| Listening::bind(handle, addr, backlog, options);
+        Ok(TcpListener { sockets: Arc::new(addrs::try_each(handle, &addr, bind)?) })
     }
 
     /// Waits for the next connection. Returns it and the address of its peer.
@@ -233,7 +254,7 @@ impl TcpStream {
     }
 
     /// Like [`connect`](TcpStream::connect), with options that must be set before, such as
-    /// TCP_MAXSEG or SO_RCVBUF.
+    /// TCP_MAXSEG or SO_RCVBUF. [`TcpSocket`] sets options one by one.
     pub fn connect_with(
         handle: &impl AsRef<Handle>,
         addr: impl ToAddrs,
@@ -297,6 +318,23 @@ impl TcpStream {
     /// `read`, and it keeps the buffer of that frame in memory. The read time-out,
     /// [`set_nonblocking`](TcpStream::set_nonblocking) and SO_RCVLOWAT have the same meaning as for
     /// `read`.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use portolan_runtime::{Builder, TcpListener, TcpStream, device::memory_pair};
+    ///
+    /// let (device, _other_end) = memory_pair()?;
+    /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+    /// let listener = TcpListener::bind(&runtime, "10.0.0.1:80")?;
+    /// let near = TcpStream::connect(&runtime, "10.0.0.1:80")?;
+    /// let (far, _) = listener.accept()?;
+    ///
+    /// near.send_bytes(Bytes::from_static(b"hello"))?;
+    /// assert_eq!(&far.recv_bytes(usize::MAX)?[..], b"hello");
+    /// drop(near);
+    /// assert!(far.recv_bytes(usize::MAX)?.is_empty()); // the end
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn recv_bytes(&self, max: usize) -> io::Result<Bytes> {
         self.socket.calls().recv_bytes(max)
     }
@@ -425,8 +463,13 @@ impl TcpStream {
 
     /// TCP_QUICKACK: whether acknowledgements are sent at once or delayed from now on. The setting
     /// does not last.
-    pub fn set_quick_ack(&self, quick: bool) -> io::Result<()> {
-        self.socket.set_option(SocketOption::QuickAck(quick))
+    pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
+        self.socket.set_option(SocketOption::QuickAck(quickack))
+    }
+
+    /// TCP_QUICKACK: whether acknowledgements are sent at once now.
+    pub fn quickack(&self) -> io::Result<bool> {
+        Ok(self.socket.options()?.tcp.quick_ack)
     }
 
     /// TCP_USER_TIMEOUT: sets how long data may stay unacknowledged before the connection ends with

@@ -11,6 +11,7 @@ use portolan::{
     DatagramMeta, Received, RecvFlags, SendFlags, SendMeta, SocketKind, SocketOption, Unreachable,
 };
 
+use crate::addrs::{self, ToAddrs};
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::settings::{ip_settings, socket_settings};
@@ -27,9 +28,26 @@ impl UdpSocket {
         UdpSocket { socket: Arc::new(socket) }
     }
 
-    /// Makes a socket on an address and port of the stack; with port 0 the stack chooses one. The
-    /// unspecified IPv6 address takes IPv4, too.
-    pub fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<UdpSocket> {
+    /// Makes a socket on an address and port of the stack; with port 0 the stack chooses one. Of
+    /// several addresses ([`ToAddrs`]) it takes the first that can be bound. The unspecified IPv6
+    /// address takes IPv4, too.
+    ///
+    /// ```
+    /// use portolan_runtime::{Builder, UdpSocket, device::memory_pair};
+    ///
+    /// let (device, _other_end) = memory_pair()?;
+    /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+    ///
+    /// let server = UdpSocket::bind(&runtime, "10.0.0.1:53")?;
+    /// let client = UdpSocket::bind(&runtime, "0.0.0.0:0")?;
+    /// client.send_to(b"hello", "10.0.0.1:53")?;
+    /// let mut buf = [0; 512];
+    /// let (len, peer) = server.recv_from(&mut buf)?;
+    /// assert_eq!(&buf[..len], b"hello");
+    /// assert_eq!(peer.port(), client.local_addr()?.port());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn bind(handle: &impl AsRef<Handle>, addr: impl ToAddrs) -> io::Result<UdpSocket> {
         UdpSocket::bind_with(handle, addr, &[])
     }
 
@@ -37,15 +55,16 @@ impl UdpSocket {
     /// or IPV6_V6ONLY.
     pub fn bind_with(
         handle: &impl AsRef<Handle>,
-        addr: impl Into<SocketAddr>,
+        addr: impl ToAddrs,
         options: &[SocketOption],
     ) -> io::Result<UdpSocket> {
-        let addr = addr.into();
         let handle = handle.as_ref();
-        let stack = handle.stacks.for_port(addr.port());
-        let socket = Socket::new(handle, stack, domain_of(addr), SocketKind::Datagram, options)?;
-        socket.bind(addr)?;
-        Ok(UdpSocket { socket: Arc::new(socket) })
+        addrs::try_each(handle, &addr, |addr| {
+            let stack = handle.stacks.for_port(addr.port());
+            let socket = Socket::new(handle, stack, domain_of(addr), SocketKind::Datagram, options)?;
+            socket.bind(addr)?;
+            Ok(UdpSocket { socket: Arc::new(socket) })
+        })
     }
 
     /// Binds a socket on each queue of the interfaces to this address, with SO_REUSEPORT. The port
@@ -58,18 +77,20 @@ impl UdpSocket {
     /// As those of [`bind`](UdpSocket::bind); `AddrNotAvailable` for another port.
     pub fn bind_on_every_queue(
         handle: &impl AsRef<Handle>,
-        addr: impl Into<SocketAddr>,
+        addr: impl ToAddrs,
     ) -> io::Result<Vec<UdpSocket>> {
-        let (addr, handle) = (addr.into(), handle.as_ref());
-        // A runtime has at most 65,535 stacks.
-        let stacks = 0..handle.stacks.count() as u16;
-        let sockets = stacks.map(|stack| {
-            let options = [SocketOption::ReusePort(true)];
-            let socket = Socket::new(handle, stack, domain_of(addr), SocketKind::Datagram, &options)?;
-            socket.bind(addr)?;
-            Ok(UdpSocket { socket: Arc::new(socket) })
-        });
-        sockets.collect()
+        let handle = handle.as_ref();
+        addrs::try_each(handle, &addr, |addr| {
+            // A runtime has at most 65,535 stacks.
+            let stacks = 0..handle.stacks.count() as u16;
+            let sockets = stacks.map(|stack| {
+                let options = [SocketOption::ReusePort(true)];
+                let socket = Socket::new(handle, stack, domain_of(addr), SocketKind::Datagram, &options)?;
+                socket.bind(addr)?;
+                Ok(UdpSocket { socket: Arc::new(socket) })
+            });
+            sockets.collect()
+        })
     }
 
     /// Waits for a datagram. Returns its length and its sender; the part that does not fit into the
@@ -83,9 +104,11 @@ impl UdpSocket {
         self.socket.calls().peek_from(buf)
     }
 
-    /// Sends a datagram.
-    pub fn send_to(&self, data: &[u8], addr: impl Into<SocketAddr>) -> io::Result<usize> {
-        self.socket.calls().send_to(data, addr.into())
+    /// Sends a datagram: of several addresses to the first. A name is looked up with each call, so
+    /// a program that sends much looks it up once ([`connect`](UdpSocket::connect)).
+    pub fn send_to(&self, data: &[u8], addr: impl ToAddrs) -> io::Result<usize> {
+        let addr = addrs::first(&addr, || self.socket.handle())?;
+        self.socket.calls().send_to(data, addr)
     }
 
     /// Waits for a datagram. Returns the whole datagram, without a copy, and its metadata
@@ -143,9 +166,10 @@ impl UdpSocket {
         self.socket.set_option(SocketOption::UdpGro(gro))
     }
 
-    /// Sets the peer: `send` sends to it, and only its datagrams are received.
-    pub fn connect(&self, addr: impl Into<SocketAddr>) -> io::Result<()> {
-        self.socket.connect_datagrams(addr.into())
+    /// Sets the peer: `send` sends to it, and only its datagrams are received. Of several addresses
+    /// it is the first that there is a route to.
+    pub fn connect(&self, addr: impl ToAddrs) -> io::Result<()> {
+        addrs::try_each(&self.socket.handle(), &addr, |addr| self.socket.connect_datagrams(addr))
     }
 
     /// Sends a datagram to the connected peer.

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::iter::FusedIterator;
 use std::net::Shutdown;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,11 +14,7 @@ use crate::policy::BACKLOG;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
 use crate::socket::settings::socket_settings;
-
-/// The name of a path. `InvalidInput` if it is empty, too long or has a NUL.
-fn path_name(path: impl AsRef<[u8]>) -> io::Result<UnixAddr> {
-    Ok(UnixAddr::path(path)?)
-}
+use crate::socket::unix::path_name;
 
 /// A Unix-domain socket that accepts connections, modelled on `std::os::unix::net::UnixListener`.
 ///
@@ -56,7 +53,7 @@ impl UnixListener {
 
     /// Listens on a path, which stays when the listener is dropped, until it is
     /// [unlinked](Handle::unlink).
-    pub fn bind(handle: &impl AsRef<Handle>, path: impl AsRef<[u8]>) -> io::Result<UnixListener> {
+    pub fn bind(handle: &impl AsRef<Handle>, path: impl AsRef<Path>) -> io::Result<UnixListener> {
         UnixListener::bind_addr(handle, &path_name(path)?)
     }
 
@@ -135,6 +132,15 @@ impl Iterator for UnixIncoming<'_> {
 
 impl FusedIterator for UnixIncoming<'_> {}
 
+impl<'a> IntoIterator for &'a UnixListener {
+    type Item = io::Result<UnixStream>;
+    type IntoIter = UnixIncoming<'a>;
+
+    fn into_iter(self) -> UnixIncoming<'a> {
+        self.incoming()
+    }
+}
+
 /// A connection inside one host, modelled on `std::os::unix::net::UnixStream`.
 ///
 /// `&UnixStream` reads and writes, too, so two threads can use both directions at once. When the
@@ -150,7 +156,7 @@ impl UnixStream {
     }
 
     /// Connects to the listener with this path. Waits while its backlog is full.
-    pub fn connect(handle: &impl AsRef<Handle>, path: impl AsRef<[u8]>) -> io::Result<UnixStream> {
+    pub fn connect(handle: &impl AsRef<Handle>, path: impl AsRef<Path>) -> io::Result<UnixStream> {
         UnixStream::connect_addr(handle, &path_name(path)?)
     }
 
@@ -279,7 +285,7 @@ impl UnixDatagram {
 
     /// Makes a socket with a path, which stays when the socket is dropped, until it is
     /// [unlinked](Handle::unlink).
-    pub fn bind(handle: &impl AsRef<Handle>, path: impl AsRef<[u8]>) -> io::Result<UnixDatagram> {
+    pub fn bind(handle: &impl AsRef<Handle>, path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
         UnixDatagram::bind_addr(handle, &path_name(path)?)
     }
 
@@ -305,7 +311,7 @@ impl UnixDatagram {
     }
 
     /// Sets the peer: `send` sends to it, and only its datagrams are received.
-    pub fn connect(&self, path: impl AsRef<[u8]>) -> io::Result<()> {
+    pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.connect_addr(&path_name(path)?)
     }
 
@@ -315,7 +321,7 @@ impl UnixDatagram {
     }
 
     /// Sends a datagram to a path. Waits while the receiver's queue is full.
-    pub fn send_to(&self, data: &[u8], path: impl AsRef<[u8]>) -> io::Result<usize> {
+    pub fn send_to(&self, data: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
         self.send_to_addr(data, &path_name(path)?)
     }
 

@@ -200,6 +200,33 @@ fn the_error_names_every_attempt() {
     });
 }
 
+/// As with std, `bind` and `connect` try each address of a name, and `send_to` takes the first.
+#[test]
+fn sockets_are_bound_to_names_and_send_to_them() {
+    within_time(|| {
+        let (server, client) = hosts();
+        server.handle().set_resolver(config());
+        let receiver = UdpSocket::bind(&server, "both.example:5000").unwrap();
+        assert_eq!(receiver.local_addr().unwrap(), addr(1, 5000));
+        let listener = TcpListener::bind(&server, ("localhost", 5000)).unwrap();
+        assert!(listener.local_addr().unwrap().ip().is_loopback());
+
+        let sender = UdpSocket::bind(&client, "0.0.0.0:0").unwrap();
+        sender.send_to(b"one", "both:5000").unwrap();
+        sender.connect(("both", 5000)).unwrap();
+        assert_eq!(sender.peer_addr().unwrap(), receiver.local_addr().unwrap());
+        sender.send(b"two").unwrap();
+        let mut buf = [0; 10];
+        for expected in [b"one", b"two"] {
+            let len = receiver.recv(&mut buf).unwrap();
+            assert_eq!(&buf[..len], expected);
+        }
+        let error = UdpSocket::bind(&client, "both.example:5000").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AddrNotAvailable, "{error}");
+        assert_eq!(TcpListener::bind(&client, "nowhere.example:1").unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
 #[test]
 fn the_end_of_the_runtime_ends_lookups_and_connections() {
     within_time(|| {

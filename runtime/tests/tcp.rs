@@ -7,6 +7,8 @@ mod futures_io;
 mod interceptor;
 #[path = "tcp/relay.rs"]
 mod relay;
+#[path = "tcp/std_net.rs"]
+mod std_net;
 #[path = "tcp/task_interceptor.rs"]
 mod task_interceptor;
 

@@ -1,5 +1,4 @@
-//! The methods that blocking sockets have in common. They only pass calls on to
-//! [`Socket`](super::Socket).
+//! The methods that sockets have in common. They only pass calls on to [`Socket`](super::Socket).
 
 /// The settings of every blocking socket, for a type whose field `socket` is an `Arc<Socket>`.
 /// Other fields are named after the type.
@@ -167,4 +166,106 @@ macro_rules! ip_settings {
     };
 }
 
-pub(crate) use {ip_settings, socket_settings};
+/// Making a TCP socket and its settings before it connects or listens, for a type with the fields
+/// of [`TcpSocket`](crate::TcpSocket).
+macro_rules! tcp_socket_settings {
+    ($type:ident) => {
+        impl $type {
+            /// Makes a socket for IPv4.
+            pub fn new_v4(handle: &impl AsRef<$crate::Handle>) -> ::std::io::Result<$type> {
+                $type::new(handle.as_ref(), ::portolan::Domain::V4)
+            }
+
+            /// Makes a socket for IPv6.
+            pub fn new_v6(handle: &impl AsRef<$crate::Handle>) -> ::std::io::Result<$type> {
+                $type::new(handle.as_ref(), ::portolan::Domain::V6)
+            }
+
+            fn new(handle: &$crate::Handle, domain: ::portolan::Domain) -> ::std::io::Result<$type> {
+                let sockets = $crate::listening::sockets_on_each_stack(handle, domain, &[])?;
+                Ok($type { sockets, turn: handle.stacks.any() })
+            }
+
+            /// Sets any option.
+            pub fn set_option(&self, option: ::portolan::SocketOption) -> ::std::io::Result<()> {
+                self.sockets.iter().try_for_each(|socket| socket.set_option(option))
+            }
+
+            /// Returns all options.
+            pub fn options(&self) -> ::std::io::Result<::portolan::SocketOptions> {
+                self.sockets[0].options()
+            }
+
+            /// SO_REUSEADDR: binding succeeds while old connections of the port are in TIME-WAIT.
+            pub fn set_reuseaddr(&self, reuse: bool) -> ::std::io::Result<()> {
+                self.set_option(::portolan::SocketOption::ReuseAddr(reuse))
+            }
+
+            /// SO_REUSEPORT: several listeners share the port.
+            pub fn set_reuseport(&self, reuse: bool) -> ::std::io::Result<()> {
+                self.set_option(::portolan::SocketOption::ReusePort(reuse))
+            }
+
+            /// IPV6_V6ONLY: an IPv6 listener takes no IPv4 connections.
+            pub fn set_only_v6(&self, only_v6: bool) -> ::std::io::Result<()> {
+                self.set_option(::portolan::SocketOption::V6Only(only_v6))
+            }
+
+            /// SO_KEEPALIVE.
+            pub fn set_keepalive(&self, keepalive: bool) -> ::std::io::Result<()> {
+                self.set_option(::portolan::SocketOption::KeepAlive(keepalive))
+            }
+
+            /// TCP_NODELAY.
+            pub fn set_nodelay(&self, nodelay: bool) -> ::std::io::Result<()> {
+                self.set_option(::portolan::SocketOption::NoDelay(nodelay))
+            }
+
+            /// SO_SNDBUF.
+            pub fn set_send_buffer_size(&self, bytes: u32) -> ::std::io::Result<()> {
+                self.set_option(::portolan::SocketOption::SendBuffer(bytes as usize))
+            }
+
+            /// SO_RCVBUF.
+            pub fn set_recv_buffer_size(&self, bytes: u32) -> ::std::io::Result<()> {
+                self.set_option(::portolan::SocketOption::ReceiveBuffer(bytes as usize))
+            }
+
+            /// SO_LINGER: what dropping the stream does. With zero it resets the connection.
+            pub fn set_linger(&self, linger: Option<::std::time::Duration>) -> ::std::io::Result<()> {
+                self.set_option(::portolan::SocketOption::Linger(linger))
+            }
+
+            /// Makes dropping the stream reset the connection and discard unsent data.
+            pub fn set_zero_linger(&self) -> ::std::io::Result<()> {
+                self.set_linger(Some(::std::time::Duration::ZERO))
+            }
+
+            /// SO_BINDTODEVICE: restricts the socket to the interface with this name.
+            ///
+            /// # Errors
+            ///
+            /// `NotFound` if there is no such interface.
+            pub fn bind_device(&self, name: Option<&str>) -> ::std::io::Result<()> {
+                self.set_option(self.sockets[0].device_option(name)?)
+            }
+
+            /// Binds the socket to an address and port of the stack; with port 0 the stack chooses one.
+            pub fn bind(&self, addr: impl Into<::std::net::SocketAddr>) -> ::std::io::Result<()> {
+                $crate::listening::bind_all(&self.sockets, addr.into())
+            }
+
+            /// Returns the address that the socket is bound to.
+            pub fn local_addr(&self) -> ::std::io::Result<::std::net::SocketAddr> {
+                self.sockets[0].local_addr()
+            }
+
+            /// Takes the pending error (SO_ERROR).
+            pub fn take_error(&self) -> ::std::io::Result<Option<::std::io::Error>> {
+                self.sockets[0].take_error()
+            }
+        }
+    };
+}
+
+pub(crate) use {ip_settings, socket_settings, tcp_socket_settings};

@@ -1,6 +1,7 @@
 //! The calls of Unix-domain sockets.
 
 use std::io;
+use std::path::Path;
 
 use portolan::{Credentials, Descriptor, Domain, SocketKind, UnixAddr, UnixMessage, UnixSend};
 
@@ -182,12 +183,18 @@ impl ReceivedRights {
     }
 }
 
+/// The name of a path. `InvalidInput` if it is empty, too long or has a NUL.
+pub(crate) fn path_name(path: impl AsRef<Path>) -> io::Result<UnixAddr> {
+    // On Unix these are the bytes of the path.
+    Ok(UnixAddr::path(path.as_ref().as_os_str().as_encoded_bytes())?)
+}
+
 impl Handle {
     /// Removes a path of a Unix-domain socket, so that another socket can be bound to it. A socket
     /// that is bound to it continues, but nobody finds it any more. Paths are the stack's, and have
     /// nothing to do with files of the host.
-    pub fn unlink(&self, path: impl AsRef<[u8]>) -> io::Result<()> {
-        let path = UnixAddr::path(path).map_err(to_io_error)?;
+    pub fn unlink(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        let path = path_name(path)?;
         self.stacks.at(UNIX_STACK).call(|core, _, _| core.stack.unlink(&path))?.map_err(to_io_error)
     }
 }

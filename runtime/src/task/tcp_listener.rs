@@ -49,7 +49,7 @@ impl TcpListener {
     /// Listens on an address and port of the stack; with port 0 the stack chooses one. SO_REUSEADDR
     /// is set. [`TcpSocket`](crate::task::TcpSocket) can set other options before. It never waits.
     pub async fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpListener> {
-        crate::TcpListener::bind(handle, addr).map(TcpListener::from_blocking)
+        crate::TcpListener::bind(handle, Into::<SocketAddr>::into(addr)).map(TcpListener::from_blocking)
     }
 
     /// Waits for the next connection. Returns it and the address of its peer. Cancel safe.

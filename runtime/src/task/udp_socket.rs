@@ -57,7 +57,7 @@ impl UdpSocket {
     /// Makes a socket on an address and port of the stack; with port 0 the stack chooses one. It
     /// never waits.
     pub async fn bind(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<UdpSocket> {
-        crate::UdpSocket::bind(handle, addr).map(UdpSocket::from_blocking)
+        crate::UdpSocket::bind(handle, Into::<SocketAddr>::into(addr)).map(UdpSocket::from_blocking)
     }
 
     /// Makes a socket for tasks of one for threads. The clones of that one do not wait any more.

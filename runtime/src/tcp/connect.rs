@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use portolan::{Instant, Interest, SocketKind, SocketOption};
 
-use crate::addrs::ToAddrs;
 use crate::addrs::sealed::Addrs;
+use crate::addrs::{ToAddrs, look_up};
 use crate::clock::Clock;
 use crate::handle::Handle;
 use crate::poller::Poller;
@@ -46,21 +46,6 @@ pub(super) fn connect(
 
 fn new_socket(handle: &Handle, addr: SocketAddr, options: &[SocketOption]) -> io::Result<Socket> {
     Socket::new(handle, handle.stacks.any(), domain_of(addr), SocketKind::Stream, options)
-}
-
-#[cfg(feature = "resolver")]
-fn look_up(handle: &Handle, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let addresses = crate::resolver::look_up_to_connect(handle, name)?;
-    Ok(addresses.into_iter().map(|addr| SocketAddr::new(addr, port)).collect())
-}
-
-#[cfg(not(feature = "resolver"))]
-fn look_up(_: &Handle, name: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
-    let message = format!(
-        "{name} is a name, and portolan-runtime was built without its feature `resolver`: switch the feature on, or give \
-         an address"
-    );
-    Err(io::Error::new(io::ErrorKind::Unsupported, message))
 }
 
 /// Attempts at several addresses, each begun some time after the one before unless that has failed.
