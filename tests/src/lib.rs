@@ -64,6 +64,21 @@ pub use transfer::{Transfer, data};
 #[doc = include_str!("../../docs/from-tokio.md")]
 struct FromTokio;
 
+/// The code in `docs/embedding.md` is compiled and run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+pub struct Embedding;
+
+/// The code in `docs/from-std.md` is compiled and run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/from-std.md")]
+pub struct FromStd;
+
+/// The code in `docs/from-smoltcp.md`, smoltcp's and ours, is compiled and run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/from-smoltcp.md")]
+pub struct FromSmoltcp;
+
 /// The code in `docs/sockets.md` is compiled and run as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/sockets.md")]

@@ -123,6 +123,18 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/tests/blind_matrix.rs",
         "env!(\"CARGO_BIN_EXE_blind_matrix\")",
     ),
+    (
+        "cargo run -p portolan-examples --example embed_threads",
+        "tests/tests/examples.rs",
+        "\"-p\", \"portolan-examples\", \"--example\", name",
+    ),
+    ("cargo add portolan portolan-runtime", "tests/tests/packages.rs", "strip_prefix(\"cargo add \")"),
+    (
+        "cargo add portolan-runtime --features tokio,resolver",
+        "tests/tests/packages.rs",
+        "strip_prefix(\"cargo add \")",
+    ),
+    ("cargo add portolan-tap", "tests/tests/packages.rs", "strip_prefix(\"cargo add \")"),
     ("cargo run --release -- demo", "tests/run", "cargo run --quiet --release -- demo"),
     (
         "cargo run --release -- up --isolated -- ping -c 3 10.0.0.2",

@@ -1,6 +1,7 @@
 //! Properties of the packages for their users: the dependencies of each library, and the wording of
 //! its errors.
 
+use std::fs;
 use std::process::Command;
 
 use portolan_tests::sources::{files_under, read, relative, root};
@@ -48,6 +49,34 @@ fn libraries_do_not_speak_of_options_of_the_command() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The commands with which `docs/embedding.md` makes a program depend on the libraries. They are run
+/// on a new program, with the packages of this workspace in place of published ones.
+#[test]
+fn a_new_program_can_depend_on_the_libraries() {
+    let program = std::env::temp_dir().join(format!("portolan-program-{}", std::process::id()));
+    fs::create_dir_all(program.join("src")).unwrap();
+    fs::write(program.join("src/main.rs"), "fn main() {}").unwrap();
+    let manifest = program.join("Cargo.toml");
+    fs::write(&manifest, "[package]\nname = \"program\"\nedition = \"2024\"\n").unwrap();
+    let page = read(&root().join("docs/embedding.md"));
+    for arguments in page.lines().filter_map(|line| line.strip_prefix("cargo add ")) {
+        let (packages, features) = arguments.split_once(" --features ").unwrap_or((arguments, ""));
+        for package in packages.split(' ') {
+            let (_, folder) = LIBRARIES.into_iter().find(|(name, _)| *name == package).expect("a library");
+            let path = root().join(folder);
+            let mut command = vec!["add", "--offline", "--quiet", "--path", path.to_str().unwrap()];
+            command.extend(["--features", features, "--manifest-path", manifest.to_str().unwrap()]);
+            cargo(&command);
+        }
+    }
+    let manifest = read(&manifest);
+    fs::remove_dir_all(&program).unwrap();
+    for (package, _) in LIBRARIES {
+        assert!(manifest.contains(&format!("\n{package} = {{ ")), "{manifest}");
+    }
+    assert!(manifest.contains("features = [\"resolver\", \"tokio\"]"), "{manifest}");
 }
 
 /// The names of all packages that this one depends on.
