@@ -62,6 +62,8 @@ pub fn beside_portolan(test: &str, up_args: &[&str], inside: impl FnOnce()) {
     // Without the line, no test of that name was run.
     let finished = output.contains(&finished_line(test));
     assert!(status.success() && finished, "inside the namespace ({status}):\n{}", indented(&output));
+    // For `--nocapture`.
+    print!("{}", indented(&output));
 }
 
 /// The arguments for the device, which depend on the name of the test binary: `kernel_peer_plain`

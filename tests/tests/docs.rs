@@ -58,6 +58,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "tests/tests/quic/main.rs",
         "env::var(\"QUIC_MIB\")",
     ),
+    (
+        "CONNECTIONS=100000 cargo test --release -p portolan-tests --test kernel_peer crowd -- --nocapture",
+        "tests/tests/kernel_peer/crowd.rs",
+        "env::var(\"CONNECTIONS\")",
+    ),
     // This is run by hand, for hours.
     (
         "cargo mutants -p portolan --shard 7/19 --sharding round-robin --baseline skip --timeout 60",

@@ -8,6 +8,7 @@
 //! Needs Linux with /dev/net/tun; no privileges where user namespaces are allowed.
 
 mod command;
+mod crowd;
 mod dnsmasq;
 mod ecn;
 mod forwarding;

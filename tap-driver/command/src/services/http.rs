@@ -2,7 +2,10 @@
 //! 9112).
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
+
+use portolan_runtime::TcpStream;
 
 use super::daytime::http_date;
 
@@ -19,6 +22,10 @@ const MAX_BODY_BYTES: u64 = 64 << 10;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// The most requests on one connection.
 const MAX_REQUESTS: usize = 1000;
+
+/// For how long, and how much, is read from a peer that still sends after its last answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+const DRAIN_BYTES: usize = 256 << 10;
 
 /// The content at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +69,22 @@ pub(crate) fn serve(
 /// The response on a connection when there are too many.
 pub(crate) fn busy() -> Vec<u8> {
     Response::error(Status::Unavailable).encode(Keep::Close, Body::Send)
+}
+
+/// Ends a connection in order after its last answer, although the peer may still be sending.
+pub(crate) fn finish(mut stream: &TcpStream) -> io::Result<()> {
+    stream.shutdown(Shutdown::Write)?;
+    stream.set_read_timeout(Some(DRAIN_TIMEOUT))?;
+    let begin = Instant::now();
+    let mut rest = [0; 4096];
+    let mut left = DRAIN_BYTES;
+    while left > 0 && begin.elapsed() < DRAIN_TIMEOUT {
+        match stream.read(&mut rest) {
+            Ok(0) | Err(_) => break,
+            Ok(len) => left = left.saturating_sub(len),
+        }
+    }
+    Ok(())
 }
 
 fn respond(request: &Request, resource: impl Fn(&str) -> Option<Resource>) -> Response {

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | this one | the list of services, and the choice among them |
 //! | [`stream`], [`datagram`] | the services over TCP and over UDP; `pattern` and `daytime` are parts of them |
-//! | [`serve`] | runs the services on a stack: listeners and threads |
+//! | [`serve`] | runs the services on a stack: listeners, tasks and threads |
+//! | [`share`] | the connections that each service may have open |
 //! | [`http`], [`status`] | the status page: the protocol, and the content |
 
 mod datagram;
@@ -12,6 +13,7 @@ mod daytime;
 mod http;
 mod pattern;
 mod server;
+mod share;
 mod status;
 mod stream;
 #[cfg(test)]

@@ -1,40 +1,40 @@
-//! Runs the services on a stack: a listener for each, a thread for each connection.
+//! Runs the services on a stack: over TCP a listener for each and a task for each connection, over
+//! UDP a thread for each socket.
 
-use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV6};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use portolan::{AddressState, SendMeta, SocketOption};
-use portolan_runtime::{Handle, TcpListener, TcpStream, UdpSocket};
+use portolan_runtime::task::{TcpListener, TcpStream};
+use portolan_runtime::{Handle, UdpSocket};
+use tokio::runtime::{Builder, Runtime};
 
+use super::share::{Place, Share, Shared};
 use super::status::Status;
 use super::{Service, Services, datagram, daytime_line, http, stream};
 
 #[cfg(test)]
 mod tests;
 
-/// The most connections of all services together. Each costs a thread, so there must be a limit;
-/// further ones are refused.
-const MAX_CONNECTIONS: usize = 4096;
-/// The stack size for echo and similar services: their deepest calls are those of the stack, which
+/// The stack size of the threads for datagrams: their deepest calls are those of the stack, which
 /// does not recurse.
 const THREAD_STACK_BYTES: usize = 128 << 10;
+/// The most connections of echo. Each takes less than 2 KiB of the process, and half of that of the
+/// stack's memory, of which this many take two thirds: there is no memory pressure yet.
+const MAX_ECHO_CONNECTIONS: usize = 110_000;
+/// The most connections of every other service.
+const MAX_CONNECTIONS: usize = 4096;
 /// The most connections that may wait to be accepted: a thousand clients may connect at once.
 const BACKLOG: usize = 4096;
 /// The most connections that were opened by data in a SYN and whose handshake has not completed.
 const FAST_OPENS: usize = 256;
-/// A connection is given up if its peer sends nothing for this long.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
-/// A connection is given up if its peer reads nothing for this long.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The most time between two requests of HTTP, and between two pieces of a request.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
-/// For how long, and how much, is read from a peer that still sends after its last answer.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-const DRAIN_BYTES: usize = 256 << 10;
+/// An HTTP connection is given up if its peer reads nothing for this long.
+const HTTP_WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The most datagrams that are answered together.
 const MAX_DATAGRAMS: usize = 64;
 /// The pause after an error of `accept` or `recv_from` that is not final, such as a lack of memory.
@@ -51,22 +51,27 @@ const ERROR_PAUSE: Duration = Duration::from_millis(20);
 /// An error that names the port and service if the port is taken; or that of a thread that cannot
 /// be started.
 pub(crate) fn serve(handle: &Handle, device: &str, services: &Services) -> io::Result<()> {
-    let server = Arc::new(Server {
-        handle: handle.clone(),
-        device: device.to_owned(),
-        started_at: Instant::now(),
-        connections: AtomicUsize::new(0),
-        refused: AtomicUsize::new(0),
-    });
-    for service in services.iter() {
+    let shares = services.iter().map(|service| Share::new(service, max_connections(service)));
+    serve_with(handle, device, shares.collect())
+}
+
+fn serve_with(handle: &Handle, device: &str, shares: Vec<Arc<Share>>) -> io::Result<()> {
+    let (handle, device) = (handle.clone(), device.to_owned());
+    let server = Arc::new(Server { handle, device, started_at: Instant::now(), shares });
+    let handle = &server.handle;
+    for share in &server.shares {
+        let service = share.service;
         let any = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), service.port());
         // A request that is repeated because its SYN-ACK was lost does no harm here (RFC 7413
         // §2.1).
         let fast_open = SocketOption::FastOpen(FAST_OPENS);
-        let listener = TcpListener::bind_with(handle, any, BACKLOG, &[fast_open])
+        let listener = portolan_runtime::TcpListener::bind_with(handle, any, BACKLOG, &[fast_open])
             .map_err(|error| taken(service, "tcp", &error))?;
-        let this = server.clone();
-        spawn(format!("{service} tcp"), move || this.accept_loop(service, &listener))?;
+        let listener = TcpListener::from_blocking(listener);
+        let executor = executor(service, handle.stacks())?;
+        let (this, share) = (server.clone(), share.clone());
+        let accept = move || executor.block_on(this.accept_loop(&share, &listener));
+        thread::Builder::new().name(format!("{service} tcp")).spawn(accept)?;
         if !service.has_udp() {
             continue;
         }
@@ -77,6 +82,23 @@ pub(crate) fn serve(handle: &Handle, device: &str, services: &Services) -> io::R
         }
     }
     Ok(())
+}
+
+/// The most connections of a service.
+const fn max_connections(service: Service) -> usize {
+    match service {
+        Service::Echo => MAX_ECHO_CONNECTIONS,
+        Service::Discard | Service::Daytime | Service::Chargen | Service::Http => MAX_CONNECTIONS,
+    }
+}
+
+/// The executor of a service's tasks. Each service has its own, so that a busy one cannot delay the
+/// others. It has a thread for each stack.
+fn executor(service: Service, stacks: usize) -> io::Result<Runtime> {
+    if stacks == 1 {
+        return Builder::new_current_thread().enable_time().build();
+    }
+    Builder::new_multi_thread().worker_threads(stacks).thread_name(service.name()).enable_time().build()
 }
 
 fn taken(service: Service, protocol: &str, error: &io::Error) -> io::Error {
@@ -116,92 +138,57 @@ struct Server {
     handle: Handle,
     device: String,
     started_at: Instant,
-    connections: AtomicUsize,
-    /// The number of connections that were refused.
-    refused: AtomicUsize,
-}
-
-/// One of the allowed connections. Dropping this makes room for another.
-struct Place(Arc<Server>);
-
-impl Place {
-    fn take(server: &Arc<Server>) -> Option<Place> {
-        let count = server.connections.fetch_add(1, Ordering::Relaxed);
-        let place = Place(server.clone());
-        (count < MAX_CONNECTIONS).then_some(place)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-    }
+    shares: Vec<Arc<Share>>,
 }
 
 impl Server {
-    fn accept_loop(self: &Arc<Self>, service: Service, listener: &TcpListener) {
+    async fn accept_loop(self: &Arc<Self>, share: &Arc<Share>, listener: &TcpListener) {
         while self.handle.is_running() {
-            match listener.accept() {
-                Ok((stream, peer)) => self.begin(service, stream, canonical(peer)),
-                Err(error) => self.pause(service, &error),
+            match listener.accept().await {
+                Ok((stream, peer)) => self.begin(share, stream, canonical(peer)),
+                Err(error) => {
+                    if self.may_go_on(share.service, &error) {
+                        tokio::time::sleep(ERROR_PAUSE).await;
+                    }
+                }
             }
         }
     }
 
-    fn begin(self: &Arc<Self>, service: Service, stream: TcpStream, peer: SocketAddr) {
-        let Some(place) = Place::take(self) else {
-            return self.refuse(service, &stream, peer, "too many connections are open");
+    fn begin(self: &Arc<Self>, share: &Arc<Share>, stream: TcpStream, peer: SocketAddr) {
+        let place = match share.take() {
+            Ok(place) => place,
+            Err(shared) => return refuse(shared, &stream, peer),
         };
-        let spare = stream.try_clone();
-        let started = spawn(format!("{service} {}", peer.port()), move || {
-            let result = place.0.serve_connection(service, &stream);
-            log::debug!(
-                "{service}: the connection with {peer} has ended: {}",
-                result.map_or_else(|error| error.to_string(), |()| "in order".into())
-            );
+        match share.service {
+            Service::Echo => run(place, peer, || stream::echo(stream)),
+            Service::Discard => run(place, peer, || stream::discard(stream)),
+            Service::Daytime => run(place, peer, || stream::daytime(stream)),
+            Service::Chargen => run(place, peer, || stream::chargen(stream)),
+            Service::Http => self.begin_http(place, stream, peer),
+        }
+    }
+
+    fn begin_http(self: &Arc<Self>, place: Place, stream: TcpStream, peer: SocketAddr) {
+        let (this, stream) = (self.clone(), stream.into_blocking());
+        let started = spawn(format!("http {}", peer.port()), move || {
+            log_end(place.service(), peer, this.serve_http(&stream));
         });
-        if let (Err(error), Ok(stream)) = (started, spare) {
-            self.refuse(service, &stream, peer, &format!("no thread for it: {error}"));
+        if let Err(error) = started {
+            log::warn!("http: no thread for {peer}: {error}");
         }
     }
 
-    /// Tells a peer that there is no room: with a message if the protocol has one, otherwise with a
-    /// reset.
-    fn refuse(&self, service: Service, mut stream: &TcpStream, peer: SocketAddr, why: &str) {
-        let total = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        // Not every refusal is logged; otherwise a flood of connections would also flood the log.
-        let level = if total.is_power_of_two() { log::Level::Warn } else { log::Level::Debug };
-        log::log!(level, "{service}: {peer} is refused ({total} so far): {why}");
-        let told = match service {
-            Service::Http => stream.write_all(&http::busy()),
-            _ => stream.set_linger(Some(Duration::ZERO)),
-        };
-        if let Err(error) = told {
-            log::debug!("{service}: cannot send the refusal to {peer}: {error}");
-        }
-    }
-
-    fn serve_connection(&self, service: Service, stream: &TcpStream) -> io::Result<()> {
-        let read_timeout = if service == Service::Http { HTTP_TIMEOUT } else { IDLE_TIMEOUT };
-        stream.set_read_timeout(Some(read_timeout))?;
-        stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-        match service {
-            Service::Echo => stream::echo(stream).map(drop),
-            Service::Discard => stream::discard(stream).map(drop),
-            Service::Chargen => stream::chargen(stream),
-            Service::Daytime => {
-                stream::daytime(stream, &daytime_line())?;
-                finish(stream)
-            }
-            Service::Http => {
-                http::serve(stream, |path| self.resource(path))?;
-                finish(stream)
-            }
-        }
+    fn serve_http(&self, stream: &portolan_runtime::TcpStream) -> io::Result<()> {
+        stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
+        stream.set_write_timeout(Some(HTTP_WRITE_TIMEOUT))?;
+        http::serve(stream, |path| self.resource(path))?;
+        http::finish(stream)
     }
 
     fn resource(&self, path: &str) -> Option<http::Resource> {
-        let status = || Status::of(&self.handle, &self.device, self.started_at.elapsed());
+        let services = || self.shares.iter().map(|share| share.figures()).collect();
+        let status = || Status::of(&self.handle, &self.device, self.started_at.elapsed(), services());
         match path {
             "/" => Some(http::Resource {
                 content_type: "text/html; charset=utf-8",
@@ -219,7 +206,9 @@ impl Server {
         let (mut requests, mut answers) = (Vec::new(), Vec::new());
         while self.handle.is_running() {
             if let Err(error) = socket.recv_batch(&mut requests, MAX_DATAGRAMS) {
-                self.pause(service, &error);
+                if self.may_go_on(service, &error) {
+                    thread::sleep(ERROR_PAUSE);
+                }
                 continue;
             }
             for (request, meta) in requests.drain(..) {
@@ -239,33 +228,51 @@ impl Server {
         }
     }
 
-    fn pause(&self, service: Service, error: &io::Error) {
-        if self.handle.is_running() {
+    /// Whether a service may go on after an error, because the stack still runs.
+    fn may_go_on(&self, service: Service, error: &io::Error) -> bool {
+        let is_running = self.handle.is_running();
+        if is_running {
             log::debug!("{service}: {error}");
-            thread::sleep(ERROR_PAUSE);
         }
+        is_running
+    }
+}
+
+/// Starts the task of a connection. Its future is made in the task, where nothing else is as large.
+fn run<F>(place: Place, peer: SocketAddr, serve: impl FnOnce() -> F + Send + 'static)
+where
+    F: Future<Output = io::Result<()>> + Send,
+{
+    tokio::spawn(async move {
+        let result = serve().await;
+        log_end(place.service(), peer, result);
+    });
+}
+
+fn log_end(service: Service, peer: SocketAddr, result: io::Result<()>) {
+    log::debug!(
+        "{service}: the connection with {peer} has ended: {}",
+        result.map_or_else(|error| error.to_string(), |()| "in order".into())
+    );
+}
+
+/// Tells a peer that there is no room: with a message if the protocol has one, otherwise with a
+/// reset.
+fn refuse(shared: Shared, stream: &TcpStream, peer: SocketAddr) {
+    let Shared { service, limit, refused, .. } = shared;
+    // Not every refusal is logged; otherwise a flood of connections would also flood the log.
+    let level = if refused.is_power_of_two() { log::Level::Warn } else { log::Level::Debug };
+    log::log!(level, "{service}: {peer} is refused ({refused} so far): {limit} connections are open");
+    let told = match service {
+        Service::Http => stream.try_write(&http::busy()).map(drop),
+        _ => stream.set_zero_linger(),
+    };
+    if let Err(error) = told {
+        log::debug!("{service}: cannot send the refusal to {peer}: {error}");
     }
 }
 
 /// An IPv4 peer as an IPv4 address, for the log.
 fn canonical(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
-}
-
-/// Ends a connection in order after its last answer, although the peer may still be sending:
-/// closing with unread data would be a reset (RFC 9293 §3.6.1 after RFC 1122 §4.2.2.13), which can
-/// overtake the answer.
-fn finish(mut stream: &TcpStream) -> io::Result<()> {
-    stream.shutdown(Shutdown::Write)?;
-    stream.set_read_timeout(Some(DRAIN_TIMEOUT))?;
-    let begin = Instant::now();
-    let mut rest = [0; 4096];
-    let mut left = DRAIN_BYTES;
-    while left > 0 && begin.elapsed() < DRAIN_TIMEOUT {
-        match stream.read(&mut rest) {
-            Ok(0) | Err(_) => break,
-            Ok(len) => left = left.saturating_sub(len),
-        }
-    }
-    Ok(())
 }

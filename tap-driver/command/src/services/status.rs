@@ -11,6 +11,8 @@ use portolan::{
 use portolan_runtime::{Handle, Handovers};
 use serde_json::{Value, json};
 
+use super::share::Shared;
+
 /// The content of the status page: the state of a stack at one time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Status {
@@ -20,6 +22,8 @@ pub(crate) struct Status {
     pub(crate) uptime: Duration,
     /// The interfaces.
     pub(crate) interfaces: Vec<InterfaceStatus>,
+    /// The connections of each service over TCP.
+    pub(crate) services: Vec<Shared>,
     /// The sockets.
     pub(crate) sockets: Vec<SocketStatus>,
     /// The counters, by name.
@@ -156,7 +160,7 @@ fn counters(handle: &Handle, stats: &Stats) -> Vec<(String, u64)> {
 
 impl Status {
     /// The state of a running stack.
-    pub(crate) fn of(handle: &Handle, device: &str, uptime: Duration) -> Self {
+    pub(crate) fn of(handle: &Handle, device: &str, uptime: Duration, services: Vec<Shared>) -> Self {
         let stats = handle.stats();
         Status {
             device: device.to_owned(),
@@ -165,6 +169,7 @@ impl Status {
                 let of = |info: &InterfaceInfo| InterfaceStatus::of(info, &stack.neighbors(info.id));
                 stack.interfaces().iter().map(of).collect()
             }),
+            services,
             sockets: handle.sockets().iter().map(SocketStatus::of).collect(),
             counters: counters(handle, &stats),
             drops: stats.drop_counts().map(|(reason, count)| (format!("{reason:?}"), count)).collect(),
@@ -183,6 +188,7 @@ impl Status {
             humane(self.uptime)
         );
         self.write_interfaces(&mut page);
+        self.write_services(&mut page);
         self.write_sockets(&mut page);
         write_counts(&mut page, "Dropped packets", "None.", &self.drops);
         write_counts(&mut page, "Counters", "All zero.", &self.counters);
@@ -230,6 +236,18 @@ impl Status {
             }
             page.push_str("</table>\n");
         }
+    }
+
+    fn write_services(&self, page: &mut String) {
+        page.push_str(
+            "<h2>Services</h2>\n<table>\n<tr><th>Service<th class=\"n\">Connections<th class=\"n\">At most\
+             <th class=\"n\">Refused</tr>\n",
+        );
+        for Shared { service, open, limit, refused } in &self.services {
+            let [open, limit, refused] = [open, limit, refused].map(usize::to_string);
+            write_row(page, &[(service.name(), ""), (&open, "n"), (&limit, "n"), (&refused, "n")]);
+        }
+        page.push_str("</table>\n");
     }
 
     fn write_sockets(&self, page: &mut String) {
@@ -318,6 +336,7 @@ fn humane(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::Service;
 
     fn status() -> Status {
         Status {
@@ -329,6 +348,7 @@ mod tests {
                 addresses: vec![("10.0.0.2/24".to_owned(), "preferred")],
                 neighbors: vec![("10.0.0.1".to_owned(), Some("02:00:00:00:00:09".to_owned()), "reachable")],
             }],
+            services: vec![Shared { service: Service::Echo, open: 7, limit: 8, refused: 9 }],
             sockets: vec![
                 SocketStatus {
                     descriptor: Some(3),
@@ -365,6 +385,7 @@ mod tests {
             "02:00:00:00:00:01",
             "10.0.0.2/24<td>preferred",
             "10.0.0.1<td>reachable<td>02:00:00:00:00:09",
+            "<td>echo<td class=\"n\">7<td class=\"n\">8<td class=\"n\">9",
             "<td>ESTABLISHED<td>10.0.0.2:80<td>[fd10::1]:40000<td class=\"n\">5<td class=\"n\">6<td class=\"n\">1500 µs<td class=\"n\">14480",
             "<td>TIME-WAIT<td>-<td>-",
             "<td>LISTEN<td>-<td>-<td class=\"n\">2 of 4096 to accept<td class=\"n\"><td",

@@ -1,141 +1,119 @@
-//! The services over TCP, for any stream.
+//! The services over TCP: what each does with a connection.
+//!
+//! There may be a hundred thousand connections, so an idle one has a small future and no buffer.
 
-use std::io::{self, Read, Write};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use portolan_runtime::TcpStream;
+use portolan_runtime::task::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
+use super::daytime::daytime_line;
 use super::pattern::whole_periods;
 
-/// The number of bytes that are read or written at once.
-const BUFFER_BYTES: usize = 16 << 10;
+#[cfg(test)]
+mod tests;
 
-/// A stream that can return received data without a copy.
-pub(crate) trait LendingRead {
-    /// Waits for data, and returns at most `max` bytes; none at the end of the stream.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Read::read`].
-    fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes>;
+/// The number of bytes that echo reads at once.
+const BUFFER_BYTES: usize = 64 << 10;
+/// A connection is given up if its peer sends nothing for this long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// A connection is given up if its peer reads nothing for this long.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// For how long, and how much, is read from a peer that still sends after its last answer.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+const DRAIN_BYTES: usize = 256 << 10;
+
+thread_local! {
+    /// All connections of a thread are read into the same memory.
+    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER_BYTES].into());
 }
 
-/// A stream that can send data without a copy.
-pub(crate) trait LendingWrite {
-    /// Sends at least some of the bytes, and returns how many.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Write::write`].
-    fn send_bytes(&mut self, bytes: Bytes) -> io::Result<usize>;
-}
-
-impl LendingRead for &TcpStream {
-    fn recv_bytes(&mut self, max: usize) -> io::Result<Bytes> {
-        TcpStream::recv_bytes(self, max)
-    }
-}
-
-impl LendingWrite for &TcpStream {
-    fn send_bytes(&mut self, bytes: Bytes) -> io::Result<usize> {
-        TcpStream::send_bytes(self, bytes)
-    }
-}
-
-/// RFC 862: sends everything back, until the peer closes its half. Returns the number of bytes.
-pub(crate) fn echo(mut stream: impl Read + Write) -> io::Result<u64> {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let mut total = 0;
+/// RFC 862: sends everything back, until the peer closes its half.
+pub(super) async fn echo(mut stream: TcpStream) -> io::Result<()> {
     loop {
-        let len = retry(|| stream.read(&mut buffer))?;
-        let Some(data) = buffer.get(..len).filter(|data| !data.is_empty()) else { return Ok(total) };
-        stream.write_all(data)?;
-        total += len as u64;
-    }
-}
-
-/// RFC 863: discards everything without copying it, until the peer closes its half. Returns the
-/// number of bytes.
-pub(crate) fn discard(mut stream: impl LendingRead) -> io::Result<u64> {
-    let mut total = 0;
-    loop {
-        match retry(|| stream.recv_bytes(usize::MAX))?.len() {
-            0 => return Ok(total),
-            len => total += len as u64,
+        let echoed = timeout(IDLE_TIMEOUT, poll_fn(|cx| poll_echo(&mut stream, cx))).await;
+        match in_time(echoed)? {
+            None => return Ok(()),
+            Some(unsent) if unsent.is_empty() => {}
+            // In a box, because it is large and few connections need it.
+            Some(unsent) => Box::pin(send_all(&stream, unsent)).await?,
         }
     }
 }
 
+/// Polls for data, and sends it back. Returns what there was no room for; `None` at the end of the
+/// stream.
+fn poll_echo(stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+    BUFFER.with_borrow_mut(|buffer| {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer))?;
+        let data = buffer.filled();
+        if data.is_empty() {
+            return Poll::Ready(Ok(None));
+        }
+        let sent = match Pin::new(stream).poll_write(cx, data) {
+            Poll::Ready(sent) => sent?,
+            Poll::Pending => 0,
+        };
+        Poll::Ready(Ok(Some(Bytes::copy_from_slice(&data[sent..]))))
+    })
+}
+
+/// RFC 863: discards everything without copying it, until the peer closes its half.
+pub(super) async fn discard(stream: TcpStream) -> io::Result<()> {
+    while !in_time(timeout(IDLE_TIMEOUT, stream.recv_bytes(usize::MAX)).await)?.is_empty() {}
+    Ok(())
+}
+
 /// RFC 867: sends the date and time, and ends the stream.
-pub(crate) fn daytime(mut stream: impl Write, line: &str) -> io::Result<()> {
-    stream.write_all(line.as_bytes())
+pub(super) async fn daytime(stream: TcpStream) -> io::Result<()> {
+    send_all(&stream, daytime_line().into()).await?;
+    finish(stream).await
 }
 
 /// RFC 864: sends lines of printing characters, as fast as the peer reads them, until it closes the
 /// connection. All connections send the same memory.
-pub(crate) fn chargen(mut stream: impl LendingWrite) -> io::Result<()> {
-    let periods = whole_periods();
+pub(super) async fn chargen(stream: TcpStream) -> io::Result<()> {
     loop {
-        let mut left = periods.clone();
-        while left.has_remaining() {
-            let len = retry(|| stream.send_bytes(left.clone()))?;
-            left.advance(len);
-        }
+        send_all(&stream, whole_periods()).await?;
     }
 }
 
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
+async fn send_all(stream: &TcpStream, mut bytes: Bytes) -> io::Result<()> {
+    while bytes.has_remaining() {
+        let sent = timeout(WRITE_TIMEOUT, stream.send_bytes(bytes.clone())).await;
+        bytes.advance(in_time(sent)?);
     }
+    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::services::pattern::CharacterGenerator;
-    use crate::services::testing::Script;
-
-    #[test]
-    fn echo_returns_every_byte_and_stops_at_the_end() {
-        let sent: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).collect();
-        let mut script = Script::new(&sent).pieces(1000);
-        assert_eq!(echo(&mut script).expect("an end in order"), 100_000);
-        assert_eq!(script.written, sent);
-    }
-
-    #[test]
-    fn discard_takes_everything_and_says_nothing() {
-        let mut script = Script::new(&[7; 50_000]).pieces(333);
-        assert_eq!(discard(&mut script).expect("an end in order"), 50_000);
-        assert!(script.written.is_empty());
-        let error =
-            discard(Script::new(&[7; 100]).fails_at_end(io::ErrorKind::TimedOut)).expect_err("a time-out");
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-    }
-
-    #[test]
-    fn chargen_goes_on_until_the_peer_is_gone() {
-        // More than is sent at once, in pieces of a length that divides nothing.
-        let mut script = Script::new(&[]).pieces(7777).write_limit(1_000_000);
-        let error = chargen(&mut script).expect_err("the peer is gone");
-        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(script.written.len(), 1_000_000);
-        let mut expected = vec![0; 1_000_000];
-        CharacterGenerator::new().fill(&mut expected);
-        assert!(script.written == expected, "the pattern goes on where a buffer ends");
-        for (index, line) in script.written.chunks_exact(74).enumerate() {
-            assert_eq!(line.get(72..), Some(&b"\r\n"[..]), "line {index}");
+/// Ends a connection in order after its last answer, although the peer may still be sending:
+/// closing with unread data would be a reset (RFC 9293 §3.6.1 after RFC 1122 §4.2.2.13), which can
+/// overtake the answer.
+async fn finish(mut stream: TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let drain = async {
+        let mut left = DRAIN_BYTES;
+        while left > 0 {
+            match stream.recv_bytes(left).await {
+                Ok(data) if !data.is_empty() => left -= data.len(),
+                _ => break,
+            }
         }
-    }
+    };
+    // What happens to the peer's data does not matter any more.
+    let _ = timeout(DRAIN_TIMEOUT, drain).await;
+    Ok(())
+}
 
-    #[test]
-    fn daytime_is_one_line() {
-        let mut script = Script::new(&[]);
-        daytime(&mut script, "now\r\n").expect("written");
-        assert_eq!(script.written, b"now\r\n");
-    }
+fn in_time<T>(result: Result<io::Result<T>, Elapsed>) -> io::Result<T> {
+    result.unwrap_or_else(|elapsed| Err(elapsed.into()))
 }

@@ -8,6 +8,8 @@ use portolan::Config;
 use portolan_runtime::device::memory_pair;
 use portolan_runtime::{Builder, Runtime, TcpStream, UdpSocket};
 
+use super::serve_with;
+use crate::services::share::Share;
 use crate::services::{Service, Services, serve};
 
 const SERVER4: &str = "10.0.0.1";
@@ -21,6 +23,12 @@ struct Net {
 }
 
 fn net() -> Net {
+    let net = net_without_services();
+    serve(net.server.handle(), "memory", &Services::all()).expect("the services start");
+    net
+}
+
+fn net_without_services() -> Net {
     let (left, right) = memory_pair().expect("a wire");
     let mut config = Config::default();
     config.neighbor.duplicate_address_probes = 0;
@@ -31,7 +39,6 @@ fn net() -> Net {
     let client_cidrs = cidrs(&["10.0.0.2/24", "fd00::2/64"]);
     let client = Builder::new().config(config).interface(right, client_cidrs).start().expect("a client");
     server.handle().wait_ready(Duration::from_secs(5)).expect("ready");
-    serve(server.handle(), "memory", &Services::all()).expect("the services start");
     Net { client, server }
 }
 
@@ -196,4 +203,43 @@ fn a_crowd_of_connections_is_served() {
         assert_eq!(u64::from_be_bytes(reply), index as u64);
     }
     assert!(begin.elapsed() < Duration::from_secs(30));
+}
+
+/// The crowd of one service takes no places of another.
+#[test]
+fn a_service_whose_places_are_taken_refuses_and_the_others_serve() {
+    let net = net_without_services();
+    let shares = [(Service::Echo, 3), (Service::Daytime, 1), (Service::Http, 1)];
+    let shares = shares.map(|(service, limit)| Share::new(service, limit));
+    serve_with(net.server.handle(), "memory", shares.to_vec()).expect("the services start");
+    let speak = |stream: &mut TcpStream| stream.write_all(b"x").and_then(|()| stream.read_exact(&mut [0]));
+    let mut crowd: Vec<TcpStream> = (0..3).map(|_| net.connect(SERVER4, Service::Echo)).collect();
+    crowd.iter_mut().for_each(|stream| speak(stream).expect("an answer"));
+    for addr in [SERVER4, SERVER6] {
+        let refused = speak(&mut net.connect(addr, Service::Echo)).expect_err("a reset");
+        assert!(matches!(refused.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{refused}");
+    }
+
+    let page = || {
+        let mut stream = net.connect(SERVER4, Service::Http);
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").expect("written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map(|_| answer)
+    };
+    let answer = page().expect("the page");
+    assert!(answer.contains("<td>echo<td class=\"n\">3<td class=\"n\">3<td class=\"n\">2"), "{answer}");
+    // One that asks nothing takes the only place.
+    let idle = net.connect(SERVER4, Service::Http);
+    let mut refusal = String::new();
+    net.connect(SERVER4, Service::Http).read_to_string(&mut refusal).expect("an answer and the end");
+    assert!(refusal.starts_with("HTTP/1.1 503 ") && refusal.contains("Retry-After: 5\r\n"), "{refusal}");
+    drop(idle);
+
+    // A place that was left is free again.
+    drop(crowd.pop());
+    let begin = Instant::now();
+    while speak(&mut net.connect(SERVER4, Service::Echo)).is_err() {
+        assert!(begin.elapsed() < Duration::from_secs(10), "no place becomes free");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
