@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use portolan::testing::{PacketBuilder, Pair, PairConfig, Side, TcpSegment};
 use portolan::{
-    Config, Descriptor, Domain, Error, Frame, Instant, Interception, InterfaceConfig, Medium, SockAddr,
-    SocketKind, SocketOption, Stack, TcpState,
+    Config, Descriptor, Domain, DropReason, Error, Frame, IgnoreReason, Instant, Interception,
+    InterfaceConfig, Medium, PendingEvent, Rejection, SockAddr, SocketKind, SocketOption, Stack, TcpState,
+    Unreachable,
 };
 use portolan_runtime::device::{MemoryDevice, memory_pair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream};
@@ -218,6 +219,61 @@ fn a_pending_connection_takes_at_most_384_bytes_in_all() {
     let each = (LIVE.load(Ordering::Relaxed) - before) / PENDING as usize;
     println!("{each} bytes for each of {PENDING} pending connections");
     assert!(each <= PENDING_LIMIT, "{each}");
+}
+
+/// A proxy whose upstream hosts refuse, are unreachable and are silent, in turn: all connections
+/// wait for a decision at once, and then each gets its answer.
+#[test]
+fn ten_thousand_connections_that_fail_take_at_most_10_mib_and_are_answered() {
+    const COUNT: u32 = 10_000;
+    let _counted = COUNTED.lock().unwrap();
+    let mut now = Instant::ZERO;
+    let mut stack = Stack::new(Config::default(), [7; 32], now);
+    let tunnel = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/8".parse().unwrap());
+    let tunnel = stack.add_interface(now, tunnel.intercept(Interception::all())).unwrap();
+    let interceptor = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    stack.intercept(interceptor).unwrap();
+    let mut answers = vec![[0_u32; 2]; COUNT as usize];
+    let mut waiting = Vec::with_capacity(COUNT as usize);
+    let before = LIVE.load(Ordering::Relaxed);
+    let mut most = 0;
+    let mut note_memory = || most = LIVE.load(Ordering::Relaxed).saturating_sub(before).max(most);
+    let syn = TcpSegment { flags: TcpSegment::SYN, ..TcpSegment::new(40_000, 443) };
+    for number in 0..COUNT {
+        let source = (0x0a01_0000 + number).to_be_bytes().into();
+        let packet = PacketBuilder::new(source, [203, 0, 113, (number % 3) as u8].into()).tcp(&syn);
+        stack.handle_frame(now, tunnel, Frame::new(packet));
+        let Ok(PendingEvent::New(pending)) = stack.poll_pending(interceptor) else { panic!("{number}") };
+        waiting.push(pending);
+        note_memory();
+    }
+    for pending in &waiting {
+        now += Duration::from_micros(100);
+        let unreachable = Rejection::Unreachable(Unreachable::Host);
+        match pending.destination.ip().to_string().as_str() {
+            "203.0.113.0" => stack.reject_pending(now, interceptor, pending.id, Rejection::Reset),
+            "203.0.113.1" => stack.reject_pending(now, interceptor, pending.id, unreachable),
+            _ => stack.ignore_pending(now, interceptor, pending.id, IgnoreReason::Silence),
+        }
+        .unwrap();
+        note_memory();
+        while let Some(transmit) = stack.poll_transmit(now) {
+            let packet = transmit.to_vec();
+            let source = u32::from_be_bytes(packet[16..20].try_into().unwrap());
+            let is_icmp = packet[9] == 1;
+            assert!(is_icmp || packet[20 + 13] & 0x04 != 0, "neither an error nor a reset");
+            answers[(source - 0x0a01_0000) as usize][usize::from(is_icmp)] += 1;
+        }
+    }
+    println!("{most} bytes at most for {COUNT} connections that fail");
+    assert!(most <= 10 << 20, "{most}");
+    let count_of = |wanted: [u32; 2]| answers.iter().skip(1).step_by(3).filter(|got| **got == wanted).count();
+    assert!(answers.iter().step_by(3).all(|answers| *answers == [1, 0]), "those who refuse are refused");
+    assert!(answers.iter().skip(2).step_by(3).all(|answers| *answers == [0, 0]), "silence stays silence");
+    // An error beyond the limit of a second becomes a reset.
+    let (errors, resets) = (count_of([0, 1]), count_of([1, 0]));
+    assert_eq!((errors + resets, errors >= 1000), (3333, true), "{errors} errors");
+    assert_eq!(stack.stats().drops(DropReason::IgnoredForSilence), 3333);
 }
 
 /// Of the runtime's part, with the `TcpStream` that the program holds.

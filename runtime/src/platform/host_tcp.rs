@@ -10,7 +10,8 @@ pub(crate) fn set_nodelay(stream: impl AsFd) {
     let _ = rustix::net::sockopt::set_tcp_nodelay(stream, true);
 }
 
-/// Ends the half that sends.
+/// Ends the half that sends. Streams of std have a method for this.
+#[cfg(feature = "tokio")]
 pub(crate) fn end_sending(stream: impl AsFd) -> io::Result<()> {
     Ok(rustix::net::shutdown(stream, rustix::net::Shutdown::Write)?)
 }

@@ -186,6 +186,7 @@ impl<A: End, B: End> RelayMachine<A, B> {
     }
 
     /// How many bytes it has sent in all.
+    #[cfg(feature = "tokio")]
     pub(crate) fn bytes(&self) -> u64 {
         self.a_to_b.bytes + self.b_to_a.bytes
     }
