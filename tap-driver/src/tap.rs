@@ -12,7 +12,7 @@ use portolan_runtime::device::{
 use crate::Error;
 use crate::limits::{MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU};
 use crate::netlink::Netlink;
-use crate::tun::{self, Queues};
+use crate::tun::{self, Layer, Queues};
 
 /// The default name of a device; the kernel replaces `%d` by a number.
 pub const DEFAULT_NAME: &str = "portolan%d";
@@ -50,6 +50,7 @@ const ENOTTY: i32 = 25;
 /// ```
 #[derive(Clone, Debug)]
 pub struct TapBuilder {
+    layer: Layer,
     name: String,
     mac: Option<MacAddr>,
     mtu: usize,
@@ -74,12 +75,20 @@ impl TapBuilder {
     /// Settings for a device with a free name, `portolan0` or the next number, and an MTU of 1,500.
     pub fn new() -> Self {
         TapBuilder {
+            layer: Layer::Ethernet,
             name: DEFAULT_NAME.to_owned(),
             mac: None,
             mtu: 1500,
             host_addresses: Vec::new(),
             offload: Offload::default(),
         }
+    }
+
+    /// Makes it a TUN device, which carries IP packets without Ethernet headers: for proxies and
+    /// VPNs, to which the kernel routes packets for any address.
+    pub fn tun(mut self) -> Self {
+        self.layer = Layer::Ip;
+        self
     }
 
     /// Sets the name of the interface: 1 to 15 bytes. `%d` in it is replaced by the lowest free
@@ -89,7 +98,7 @@ impl TapBuilder {
         self
     }
 
-    /// Sets the MAC address of the stack's side. By default a locally administered address is
+    /// Sets the MAC address of the stack's side; a TUN device has none. By default a locally administered address is
     /// derived from the name and the kernel's addresses, the same each time.
     pub fn mac(mut self, mac: MacAddr) -> Self {
         self.mac = Some(mac);
@@ -156,8 +165,8 @@ impl TapBuilder {
         if let Some(link) = existing {
             return Err(Error::NameTaken { name: self.name, is_tun: link.is_tun });
         }
-        let Created { fd, name, offloads } = create(&self.name, self.offload, queues)?;
-        let others = (1..queues).map(|_| tun::add_queue(&name, offloads.is_some()));
+        let Created { fd, name, offloads } = create(&self.name, self.layer, self.offload, queues)?;
+        let others = (1..queues).map(|_| tun::add_queue(&name, self.layer, offloads.is_some()));
         let others = others
             .collect::<io::Result<Vec<OwnedFd>>>()
             .map_err(|source| Error::Io { doing: format!("give {name} {queues} queues"), source })?;
@@ -170,14 +179,22 @@ impl TapBuilder {
         let mac = self.mac.unwrap_or_else(|| derive_mac(&name, &self.host_addresses, host_mac));
         let mtu = self.mtu;
         let number = if queues == 1 { String::new() } else { format!(", {queues} queues") };
-        log::info!("{name}: up, MTU {mtu}, kernel {host_mac}, stack {mac}, {}{number}", describe(offloads));
+        let medium = match self.layer {
+            Layer::Ethernet => Medium::Ethernet(mac),
+            Layer::Ip => Medium::Ip,
+        };
+        let macs = match self.layer {
+            Layer::Ethernet => format!("kernel {host_mac}, stack {mac}"),
+            Layer::Ip => "IP packets".into(),
+        };
+        log::info!("{name}: up, MTU {mtu}, {macs}, {}{number}", describe(offloads));
         let packet_len = if offloads.is_some() { MAX_JOINED_LEN } else { mtu };
         let tap = |fd| Tap {
             buffer: ReceiveBuffer::new(packet_len + ETHERNET_HEADER_LEN + OVERSIZE_LEN),
             fd,
             offloads,
             name: name.clone(),
-            mac,
+            medium,
             mtu,
             host_mac,
             index: link.index,
@@ -208,7 +225,8 @@ impl Default for TapBuilder {
     }
 }
 
-/// A TAP device, or one queue of it: an Ethernet link with the kernel at the other end.
+/// A TAP device, or one queue of it: an Ethernet link with the kernel at the other end; or a TUN
+/// device ([`TapBuilder::tun`]), a link without Ethernet.
 ///
 /// The device exists as long as this value, or as long as one of its queues: when it is dropped, or
 /// the process ends in any way, the kernel removes the interface, its addresses and routes.
@@ -219,7 +237,7 @@ pub struct Tap {
     offloads: Option<Offloads>,
     buffer: ReceiveBuffer,
     name: String,
-    mac: MacAddr,
+    medium: Medium,
     mtu: usize,
     host_mac: MacAddr,
     index: u32,
@@ -231,12 +249,12 @@ impl Tap {
         &self.name
     }
 
-    /// The MAC address of the stack's side.
+    /// The MAC address of the stack's side. All zero for a TUN device.
     pub fn mac(&self) -> MacAddr {
-        self.mac
+        if let Medium::Ethernet(mac) = self.medium { mac } else { MacAddr([0; 6]) }
     }
 
-    /// The MAC address of the kernel's side.
+    /// The MAC address of the kernel's side. All zero for a TUN device.
     pub fn host_mac(&self) -> MacAddr {
         self.host_mac
     }
@@ -304,7 +322,7 @@ impl Device for Tap {
     }
 
     fn medium(&self) -> Medium {
-        Medium::Ethernet(self.mac)
+        self.medium
     }
 
     fn mtu(&self) -> usize {
@@ -380,7 +398,7 @@ struct Created {
 }
 
 /// Creates the device, with its only queue or the first of several.
-fn create(name: &str, offload: Offload, queues: usize) -> Result<Created, Error> {
+fn create(name: &str, layer: Layer, offload: Offload, queues: usize) -> Result<Created, Error> {
     let several = if queues > 1 { Queues::Several } else { Queues::One };
     // EPERM can come from opening the file or from creating a device, so try only to open the file
     // first.
@@ -389,17 +407,17 @@ fn create(name: &str, offload: Offload, queues: usize) -> Result<Created, Error>
         _ => Error::NoTunDevice(source),
     })?;
     if offload == Offload::Auto {
-        match tun::create(name, several) {
+        match tun::create(name, layer, several) {
             Ok((fd, name, offloads)) => return Ok(Created { fd, name, offloads: Some(offloads) }),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                log::info!("this kernel's TAP devices take plain frames only");
+                log::info!("this kernel's devices take plain frames only");
             }
             Err(error) => return Err(refused_device(name, error)),
         }
     }
     let created = match several {
-        Queues::One => tun::create_plain(name),
-        Queues::Several => tun::create_plain_queue(name),
+        Queues::One => tun::create_plain(name, layer),
+        Queues::Several => tun::create_plain_queue(name, layer),
     };
     let (fd, name) = created.map_err(|error| refused_device(name, error))?;
     Ok(Created { fd, name, offloads: None })

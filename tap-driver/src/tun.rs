@@ -1,4 +1,4 @@
-//! TAP devices of Linux: `/dev/net/tun` and its ioctls. They are used in this file only.
+//! TAP and TUN devices of Linux: `/dev/net/tun` and its ioctls. They are used in this file only.
 //!
 //! `tun-tap` opens plain devices with one queue. It cannot ask for virtio-net headers or several
 //! queues, so this file makes the system calls for these.
@@ -22,7 +22,32 @@ const WISHES: [c_uint; 4] = {
     [TSO | libc::TUN_F_TSO_ECN | libc::TUN_F_USO4 | libc::TUN_F_USO6, TSO | libc::TUN_F_TSO_ECN, TSO, CSUM]
 };
 
-/// How many queues a TAP device has.
+/// What a device carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// Ethernet frames: a TAP device.
+    Ethernet,
+    /// IP packets: a TUN device.
+    Ip,
+}
+
+impl Layer {
+    fn flag(self) -> libc::c_int {
+        match self {
+            Layer::Ethernet => libc::IFF_TAP,
+            Layer::Ip => libc::IFF_TUN,
+        }
+    }
+
+    fn mode(self) -> tun_tap::Mode {
+        match self {
+            Layer::Ethernet => tun_tap::Mode::Tap,
+            Layer::Ip => tun_tap::Mode::Tun,
+        }
+    }
+}
+
+/// How many queues a device has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queues {
     One,
@@ -44,10 +69,9 @@ pub(crate) fn check_access() -> io::Result<()> {
     OpenOptions::new().read(true).write(true).open(TUN).map(|_| ())
 }
 
-/// Opens a TAP device with one queue for plain frames, non-blocking. Returns its descriptor and
-/// name.
-pub(crate) fn create_plain(name: &str) -> io::Result<(OwnedFd, String)> {
-    let iface = tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tap)?;
+/// Opens a device with one queue for plain frames, non-blocking. Returns its descriptor and name.
+pub(crate) fn create_plain(name: &str, layer: Layer) -> io::Result<(OwnedFd, String)> {
+    let iface = tun_tap::Iface::without_packet_info(name, layer.mode())?;
     let name = iface.name().to_owned();
     // SAFETY: `into_raw_fd` gives up the descriptor, which is open and has no other owner.
     #[allow(unsafe_code)]
@@ -56,30 +80,30 @@ pub(crate) fn create_plain(name: &str) -> io::Result<(OwnedFd, String)> {
     Ok((fd, name))
 }
 
-/// Opens a TAP device with virtio-net headers, non-blocking. Returns its descriptor, its name, and
+/// Opens a device with virtio-net headers, non-blocking. Returns its descriptor, its name, and
 /// the kernel's offloads.
 ///
 /// # Errors
 ///
 /// Those of the system calls; `Unsupported` if the kernel does not support such headers.
-pub(crate) fn create(name: &str, queues: Queues) -> io::Result<(OwnedFd, String, Offloads)> {
-    let (fd, name) = attach(name, queues.flag() | libc::IFF_VNET_HDR)?;
+pub(crate) fn create(name: &str, layer: Layer, queues: Queues) -> io::Result<(OwnedFd, String, Offloads)> {
+    let (fd, name) = attach(name, layer.flag() | queues.flag() | libc::IFF_VNET_HDR)?;
     ioctl(&fd, libc::TUNSETVNETHDRSZ, &mut (HEADER_LEN as libc::c_int))?;
     let granted = WISHES.into_iter().find(|&wish| set_offload(&fd, wish).is_ok()).unwrap_or(0);
     Ok((fd, name, offloads(granted)))
 }
 
-/// Opens a TAP device with several queues for plain frames, non-blocking. Returns its first queue
+/// Opens a device with several queues for plain frames, non-blocking. Returns its first queue
 /// and its name.
-pub(crate) fn create_plain_queue(name: &str) -> io::Result<(OwnedFd, String)> {
-    attach(name, Queues::Several.flag())
+pub(crate) fn create_plain_queue(name: &str, layer: Layer) -> io::Result<(OwnedFd, String)> {
+    attach(name, layer.flag() | Queues::Several.flag())
 }
 
 /// Opens one more queue of a device that [`create`] or [`create_plain_queue`] made. It has the
 /// features of the first queue.
-pub(crate) fn add_queue(name: &str, has_headers: bool) -> io::Result<OwnedFd> {
+pub(crate) fn add_queue(name: &str, layer: Layer, has_headers: bool) -> io::Result<OwnedFd> {
     let headers = if has_headers { libc::IFF_VNET_HDR } else { 0 };
-    attach(name, Queues::Several.flag() | headers).map(|(fd, _)| fd)
+    attach(name, layer.flag() | Queues::Several.flag() | headers).map(|(fd, _)| fd)
 }
 
 /// Creates a device of this name with these flags, or attaches to it. Fails with `Unsupported` if
@@ -93,7 +117,7 @@ fn attach(name: &str, flags: libc::c_int) -> io::Result<(OwnedFd, String)> {
         return Err(io::ErrorKind::Unsupported.into());
     }
     let mut request = request_for(name);
-    request.flags = (libc::IFF_TAP | libc::IFF_NO_PI | flags) as i16;
+    request.flags = (libc::IFF_NO_PI | flags) as i16;
     ioctl(&fd, libc::TUNSETIFF, &mut request)?;
     Ok((fd, request.name()))
 }
