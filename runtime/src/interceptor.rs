@@ -7,14 +7,18 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use portolan::{Domain, IgnoreReason, InterfaceId, PendingConnection, Rejection, SocketKind, SocketOption};
+use portolan::{
+    Domain, IgnoreReason, InterfaceId, PendingConnection, Rejection, SocketKind, SocketOption, Unreachable,
+};
 
 use crate::engine::bell::Bell;
 use crate::engine::task_waiters::{Task, TaskSlot};
 use crate::handle::Handle;
+use crate::platform::host_tcp::is_out_of_resources;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
 use crate::socket::calls::Calls;
+use crate::socket::pending::unreachable_for;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::tcp::TcpStream;
 use crate::udp::UdpSocket;
@@ -376,6 +380,24 @@ impl PendingStream {
     pub fn reject(mut self, how: Rejection) -> io::Result<()> {
         self.is_decided = true;
         self.socket().call(|stack, now, d| stack.reject_pending(now, d, self.pending.id, how))
+    }
+
+    /// Refuses it in the way in which the destination has refused the program's own connection: an
+    /// error of `connect`, of this crate or of the host.
+    ///
+    /// | error | answer |
+    /// |---|---|
+    /// | `HostUnreachable`, `NetworkUnreachable`, `PermissionDenied` | the ICMP error that means it |
+    /// | `TimedOut` | none ([`IgnoreReason::Silence`]) |
+    /// | the program has no more descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM) | none ([`IgnoreReason::Overload`]) |
+    /// | every other, such as `ConnectionRefused` | a reset |
+    pub fn reject_because(self, error: &io::Error) -> io::Result<()> {
+        match (error.kind(), unreachable_for(error)) {
+            (io::ErrorKind::TimedOut, _) => self.ignore(IgnoreReason::Silence),
+            _ if is_out_of_resources(error) => self.ignore(IgnoreReason::Overload),
+            (_, None | Some(Unreachable::Port)) => self.reject(Rejection::Reset),
+            (_, Some(what)) => self.reject(Rejection::Unreachable(what)),
+        }
     }
 
     /// Leaves it without an answer, and counts why. If the SYN is repeated, it comes again.

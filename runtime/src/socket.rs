@@ -5,7 +5,7 @@ pub(crate) mod calls;
 mod connections;
 mod datagrams;
 mod packets;
-mod pending;
+pub(crate) mod pending;
 pub(crate) mod settings;
 pub(crate) mod stream;
 mod timeout;

@@ -43,3 +43,16 @@ pub(crate) fn unacknowledged_bytes(stream: impl AsFd) -> io::Result<usize> {
 pub(crate) fn unacknowledged_bytes(_: impl AsFd) -> io::Result<usize> {
     Ok(0)
 }
+
+/// Whether the error means that the process or the system has no more descriptors or memory.
+#[cfg(unix)]
+pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let out = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| out.contains(&errno))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn is_out_of_resources(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::OutOfMemory
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use portolan::{Descriptor, PendingConnection, PendingEvent, PendingId};
+use portolan::{Descriptor, PendingConnection, PendingEvent, PendingId, Unreachable};
 
 use crate::engine::core::EngineCore;
 use crate::engine::direction::Direction;
@@ -52,6 +52,17 @@ impl Socket {
     /// Removes a task that no longer waits for a pending connection.
     pub(crate) fn forget_cancel_waiter(&self, pending: PendingId, slot: TaskSlot) {
         self.engine().forget_cancel_waiter(pending, slot);
+    }
+}
+
+/// What is unreachable if a socket of the host or of a stack has failed with this error.
+pub(crate) fn unreachable_for(error: &io::Error) -> Option<Unreachable> {
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable => Some(Unreachable::Network),
+        io::ErrorKind::HostUnreachable => Some(Unreachable::Host),
+        io::ErrorKind::ConnectionRefused => Some(Unreachable::Port),
+        io::ErrorKind::PermissionDenied => Some(Unreachable::Prohibited),
+        _ => None,
     }
 }
 

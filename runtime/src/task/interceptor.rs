@@ -226,7 +226,6 @@ impl UdpInterceptor {
 /// ```
 /// # use portolan::Interception;
 /// # use portolan_runtime::{Builder, device::memory_pair};
-/// use portolan::Rejection;
 /// use portolan_runtime::task::{PendingStream, TcpInterceptor, TcpStream};
 ///
 /// async fn connect_first(
@@ -239,7 +238,7 @@ impl UdpInterceptor {
 ///     };
 ///     match upstream {
 ///         Ok(upstream) => Ok(Some((pending.accept().await?, upstream))),
-///         Err(_) => pending.reject(Rejection::Reset).map(|()| None),
+///         Err(error) => pending.reject_because(&error).map(|()| None),
 ///     }
 /// }
 /// # let executor = tokio::runtime::Builder::new_current_thread().build()?;
@@ -312,6 +311,12 @@ impl PendingStream {
     /// Refuses it.
     pub fn reject(self, how: Rejection) -> io::Result<()> {
         self.pending.reject(how)
+    }
+
+    /// Refuses it in the way in which the destination has refused the program's own connection
+    /// ([`PendingStream::reject_because`](crate::PendingStream::reject_because)).
+    pub fn reject_because(self, error: &io::Error) -> io::Result<()> {
+        self.pending.reject_because(error)
     }
 
     /// Leaves it without an answer, and counts why. If the SYN is repeated, it comes again.

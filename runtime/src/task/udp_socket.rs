@@ -11,6 +11,7 @@ use portolan::{DatagramMeta, SendMeta, SocketOption, SocketOptions, Unreachable}
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
+use crate::socket::pending::unreachable_for;
 use crate::socket::settings::ip_settings;
 use crate::task::ready::readiness_calls;
 use crate::task::wait::{call, poll_call};
@@ -180,6 +181,17 @@ impl UdpSocket {
     /// [`UdpInterceptor`](crate::task::UdpInterceptor).
     pub fn reject_flow(&self, what: Unreachable) -> io::Result<()> {
         self.socket.call(|stack, now, d| stack.reject_flow(now, d, what))
+    }
+
+    /// Tells the source of an intercepted flow what the program's own socket has learned of the
+    /// destination: an error of `send` or `recv`, of this crate or of the host. Errors that are not
+    /// about reaching it are not passed on.
+    ///
+    /// # Errors
+    ///
+    /// As of [`reject_flow`](UdpSocket::reject_flow).
+    pub fn reject_flow_because(&self, error: &io::Error) -> io::Result<()> {
+        unreachable_for(error).map_or(Ok(()), |what| self.reject_flow(what))
     }
 
     /// Takes the pending error (SO_ERROR).

@@ -73,6 +73,35 @@ fn a_client_learns_what_the_program_chose() {
 }
 
 #[test]
+fn a_client_learns_why_the_program_has_no_connection_itself() {
+    let (proxy, client) = pair();
+    let interceptor = TcpInterceptor::new(&proxy).unwrap();
+    for (error, expected) in [
+        (ErrorKind::ConnectionRefused, ErrorKind::ConnectionRefused),
+        (ErrorKind::AddrNotAvailable, ErrorKind::ConnectionRefused),
+        (ErrorKind::HostUnreachable, ErrorKind::HostUnreachable),
+        (ErrorKind::NetworkUnreachable, ErrorKind::NetworkUnreachable),
+    ] {
+        for destination in destinations() {
+            let source = client.handle().clone();
+            let connecting = thread::spawn(move || TcpStream::connect(&source, destination));
+            interceptor.next().unwrap().reject_because(&error.into()).unwrap();
+            assert_eq!(connecting.join().unwrap().unwrap_err().kind(), expected, "{error} {destination}");
+        }
+    }
+    // There is nothing to tell, or the client should try again.
+    let source = client.handle().clone();
+    let connecting = thread::spawn(move || TcpStream::connect(&source, destinations()[0]));
+    interceptor.next().unwrap().reject_because(&ErrorKind::TimedOut.into()).unwrap();
+    assert_eq!(proxy.handle().stats().drops(DropReason::IgnoredForSilence), 1);
+    const EMFILE: i32 = 24;
+    interceptor.next().unwrap().reject_because(&io::Error::from_raw_os_error(EMFILE)).unwrap();
+    assert_eq!(proxy.handle().stats().drops(DropReason::IgnoredForOverload), 1);
+    let _far = interceptor.next().unwrap().accept().unwrap();
+    connecting.join().unwrap().unwrap();
+}
+
+#[test]
 fn a_connection_that_is_dropped_undecided_is_reset() {
     let (proxy, client) = pair();
     let interceptor = TcpInterceptor::new(&proxy).unwrap();
@@ -239,6 +268,14 @@ fn a_flow_that_is_rejected_is_an_error_at_its_source() {
         socket.send(b"x").unwrap();
         let (flow, _) = interceptor.accept().unwrap();
         flow.reject_flow(Unreachable::Port).unwrap();
+        let (socket, error) = within_time(move || {
+            let error = socket.recv(&mut [0; 9]).unwrap_err();
+            (socket, error)
+        });
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        // As the program's own socket has learned it; other errors say nothing about the destination.
+        flow.reject_flow_because(&ErrorKind::OutOfMemory.into()).unwrap();
+        flow.reject_flow_because(&ErrorKind::ConnectionRefused.into()).unwrap();
         let error = within_time(move || socket.recv(&mut [0; 9]).unwrap_err());
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     }

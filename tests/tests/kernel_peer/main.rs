@@ -19,6 +19,7 @@ mod multicast;
 mod offload;
 mod packets;
 mod ping;
+mod proxy;
 mod tcp;
 mod tools;
 mod udp;
