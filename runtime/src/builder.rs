@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::steering::{Share, Steering};
-use portolan::{Cidr, Config, Interception, InterfaceConfig, InterfaceId, Route, Stack};
+use portolan::{Cidr, Config, Interception, InterfaceId, Route, Stack};
 
 use crate::clock::Clock;
 use crate::device::Device;
@@ -94,13 +94,7 @@ impl Builder {
     }
 
     fn add(&mut self, devices: Vec<Box<dyn Device>>, addresses: impl IntoIterator<Item = Cidr>) {
-        let addresses = addresses.into_iter().collect();
-        let settings = InterfaceSettings {
-            addresses,
-            gateways: Vec::new(),
-            interception: Interception::none(),
-            addresses_later: false,
-        };
+        let settings = InterfaceSettings { addresses_later: false, ..InterfaceSettings::of(addresses) };
         self.interfaces.push(PlannedInterface { devices, settings });
     }
 
@@ -291,15 +285,12 @@ fn connect(
 ) -> io::Result<(Stack, Devices)> {
     let now = Clock::now();
     let mut devices = Vec::new();
-    for (device, InterfaceSettings { addresses, gateways, interception, .. }) in interfaces {
-        let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
-        let config = config.intercept(interception);
-        let config = addresses.into_iter().fold(config, InterfaceConfig::address);
+    for (device, settings) in interfaces {
         let name = device.name();
         let iface = stack
-            .add_interface(now, config)
+            .add_interface(now, settings.config(&*device))
             .map_err(|error| refused(format!("the stack cannot take {name} as an interface: {error}")))?;
-        for router in gateways {
+        for router in settings.gateways {
             stack.add_route(default_route(iface, router)).map_err(|error| {
                 refused(format!("the stack cannot take {router} as the gateway of {name}: {error}"))
             })?;

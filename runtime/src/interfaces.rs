@@ -3,14 +3,14 @@
 use std::io;
 use std::time::Duration;
 
-use portolan::{InterfaceId, LinkState, Medium, NetworkEvent, Stack};
+use portolan::{Cidr, InterfaceId, LinkState, Medium, NetworkEvent, Stack};
 
 use crate::clock::Clock;
 use crate::device::Device;
 use crate::engine::devices::AttachedDevice;
 use crate::engine::locks::{Engine, Waited};
 use crate::handle::{Handle, LONG_WAIT};
-use crate::plan::{check_link, refused};
+use crate::plan::{InterfaceSettings, PlannedInterface, check_link, refused};
 
 /// Interfaces and devices while the stack runs.
 ///
@@ -98,12 +98,86 @@ impl Handle {
             }
             stack.set_offloads(now, iface, offloads).map_err(refuse)?;
             let old = io.take(iface);
-            attached.take().into_iter().for_each(|attached| io.add(attached));
+            attached.take().into_iter().for_each(|attached| io.add(iface, attached));
             stack.set_link(now, iface, LinkState::Up).map_err(refuse)?;
             core.record_device(iface, name.clone());
             Ok(old)
         })?;
         replaced.map(drop)
+    }
+
+    /// Adds an interface: a device, and the stack's addresses on it, of which there may be none yet.
+    /// On Ethernet they are probed first: [`wait_ready`](Handle::wait_ready) waits for that. Routes
+    /// are added with [`Stack::add_route`].
+    ///
+    /// ```
+    /// use portolan::{Medium, Route};
+    /// use portolan_runtime::device::{MemoryPair, PacketChannel};
+    /// use portolan_runtime::Builder;
+    ///
+    /// let (uplink, _net) = MemoryPair::new().mediums(Medium::Ip, Medium::Ip).build()?;
+    /// let runtime = Builder::new().interface(uplink, ["192.168.1.9/24".parse()?]).start()?;
+    /// let handle = runtime.handle();
+    ///
+    /// // The VPN is up.
+    /// let (device, _sender, _receiver) = PacketChannel::new(Medium::Ip).build();
+    /// let vpn = handle.add_interface(device, ["10.0.0.2/32".parse()?])?;
+    /// handle.with_stack(|stack| stack.add_route(Route::new("10.0.0.0/8".parse().unwrap(), vpn)))?;
+    /// // The VPN is down.
+    /// handle.remove_interface(vpn)?;
+    /// assert_eq!(handle.interfaces().len(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` for a device or an address that no interface may have. `Unsupported` if the
+    /// interfaces have several queues. The error of the runtime if it is over, and errors of the
+    /// operating system if it has no descriptor left.
+    pub fn add_interface(
+        &self,
+        device: impl Device + 'static,
+        addresses: impl IntoIterator<Item = Cidr>,
+    ) -> io::Result<InterfaceId> {
+        let engine = self.only_engine()?;
+        let settings = InterfaceSettings::of(addresses);
+        let config = settings.config(&device);
+        let planned = PlannedInterface { devices: vec![Box::new(device)], settings };
+        planned.check()?;
+        let mut attached = Vec::new();
+        for device in planned.devices {
+            let name = device.name().to_owned();
+            // The interface gets its id later.
+            attached.push((name, AttachedDevice::attach(InterfaceId::LOOPBACK, device)?));
+        }
+        engine.change_devices(|core, io, now| {
+            let iface = core.stack.add_interface(now, config).map_err(|error| {
+                refused(format!("the stack cannot take the device as an interface: {error}"))
+            })?;
+            for (name, attached) in attached.drain(..) {
+                io.add(iface, attached);
+                core.record_device(iface, name);
+            }
+            Ok(iface)
+        })?
+    }
+
+    /// Removes an interface, with its addresses and routes, and closes its device. As on Linux,
+    /// connections through it are not ended: see [`Stack::remove_interface`].
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if there is no such interface. `Unsupported` if the interfaces have several
+    /// queues. The error of the runtime if it is over.
+    pub fn remove_interface(&self, iface: InterfaceId) -> io::Result<()> {
+        let removed = self.only_engine()?.change_devices(|core, io, now| {
+            core.stack.remove_interface(now, iface).map_err(|error| {
+                refused(format!("the stack has no interface {iface:?} that could be removed: {error}"))
+            })?;
+            core.forget_device(iface);
+            Ok(io.take(iface))
+        })?;
+        removed.map(drop)
     }
 
     /// The stack, if there is one only.

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use portolan::{Cidr, Config, Interception, MacAddr, Medium};
+use portolan::{Cidr, Config, Interception, InterfaceConfig, MacAddr, Medium};
 
 use crate::device::Device;
 
@@ -29,6 +29,25 @@ pub(crate) struct InterfaceSettings {
     pub(crate) addresses_later: bool,
 }
 
+impl InterfaceSettings {
+    /// The settings of an interface with these addresses, which may be none yet.
+    pub(crate) fn of(addresses: impl IntoIterator<Item = Cidr>) -> InterfaceSettings {
+        InterfaceSettings {
+            addresses: addresses.into_iter().collect(),
+            gateways: Vec::new(),
+            interception: Interception::none(),
+            addresses_later: true,
+        }
+    }
+
+    /// The configuration of an interface of the stack with this device.
+    pub(crate) fn config(&self, device: &dyn Device) -> InterfaceConfig {
+        let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
+        let config = config.intercept(self.interception.clone());
+        self.addresses.iter().copied().fold(config, InterfaceConfig::address)
+    }
+}
+
 /// Checks everything that can be known before a stack is made. Returns how many queues each
 /// interface has.
 pub(crate) fn check(config: &Config, interfaces: &[PlannedInterface]) -> io::Result<u16> {
@@ -48,7 +67,8 @@ pub(crate) fn check(config: &Config, interfaces: &[PlannedInterface]) -> io::Res
 }
 
 impl PlannedInterface {
-    fn check(&self) -> io::Result<()> {
+    /// Checks one interface.
+    pub(crate) fn check(&self) -> io::Result<()> {
         let Some(device) = self.devices.first() else { return Ok(()) };
         let name = device.name();
         let kind = |device: &dyn Device| (device.medium(), device.mtu());

@@ -82,6 +82,8 @@ pub enum Error {
     NoDevice,
     /// ENXIO: a frame is sent without an interface, or to one that does not exist.
     NoSuchInterface,
+    /// ENETDOWN: the interface that the socket was bound to was removed.
+    NetworkDown,
     /// EEXIST: the descriptor is registered with this poller already, or another interface has the
     /// name.
     AlreadyExists,
@@ -135,6 +137,7 @@ impl Error {
             Error::TooManyReferences => "ETOOMANYREFS",
             Error::NoDevice => "ENODEV",
             Error::NoSuchInterface => "ENXIO",
+            Error::NetworkDown => "ENETDOWN",
             Error::AlreadyExists => "EEXIST",
             Error::NotFound => "ENOENT",
             Error::NotPermitted => "EPERM",
@@ -180,6 +183,7 @@ impl Error {
             Error::TooManyReferences => 109,
             Error::NoDevice => 19,
             Error::NoSuchInterface => 6,
+            Error::NetworkDown => 100,
             Error::AlreadyExists => 17,
             Error::NotFound => 2,
             Error::NotPermitted => 1,
@@ -239,6 +243,7 @@ impl Error {
                 "too many passed descriptors wait to be received; receive some or raise UnixConfig::max_in_flight"
             }
             Error::NoDevice => "the stack has no such interface",
+            Error::NetworkDown => "the interface that the socket was bound to was removed",
             Error::NoSuchInterface => {
                 "no interface to send the frame through; bind the socket to one, or name one"
             }
@@ -295,6 +300,7 @@ fn kind(error: Error) -> std::io::ErrorKind {
         Error::TimedOut => ErrorKind::TimedOut,
         Error::HostUnreachable => ErrorKind::HostUnreachable,
         Error::NetworkUnreachable => ErrorKind::NetworkUnreachable,
+        Error::NetworkDown => ErrorKind::NetworkDown,
         Error::PermissionDenied => ErrorKind::PermissionDenied,
         Error::NotFound => ErrorKind::NotFound,
         _ => ErrorKind::Other,
@@ -384,6 +390,7 @@ mod tests {
             Error::TooManyReferences,
             Error::NoDevice,
             Error::NoSuchInterface,
+            Error::NetworkDown,
             Error::AlreadyExists,
             Error::NotFound,
             Error::NotPermitted,

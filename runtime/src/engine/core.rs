@@ -66,9 +66,14 @@ impl EngineCore {
         self.device_records.iter().find(|record| record.iface == iface)
     }
 
+    /// Notes that an interface has gone, and its device.
+    pub(crate) fn forget_device(&mut self, iface: InterfaceId) {
+        self.device_records.retain(|record| record.iface != iface);
+    }
+
     /// Notes that an interface has this device, which works.
     pub(crate) fn record_device(&mut self, iface: InterfaceId, name: String) {
-        self.device_records.retain(|record| record.iface != iface);
+        self.forget_device(iface);
         self.device_records.push(DeviceRecord { iface, name, failure: None });
     }
 

@@ -141,10 +141,10 @@ impl DeviceIo {
         PolledDevices { devices, version: self.version }
     }
 
-    /// Adds a device.
-    pub(crate) fn add(&mut self, attached: AttachedDevice) {
+    /// Adds a device, for this interface.
+    pub(crate) fn add(&mut self, iface: InterfaceId, attached: AttachedDevice) {
         self.version += 1;
-        self.devices.push(attached);
+        self.devices.push(AttachedDevice { iface, ..attached });
     }
 
     /// Takes out the device of this interface.

@@ -8,6 +8,35 @@ use crate::stack::Stack;
 use crate::time::Instant;
 
 impl Stack {
+    /// Removes an interface with its addresses, routes, neighbours and groups. As on Linux, its
+    /// connections are not ended: they repeat their data until they time out, and go on if another
+    /// interface has the addresses before. A socket that is bound to the interface, by
+    /// SO_BINDTODEVICE or by a link-local address, cannot send any more, and a packet socket bound to
+    /// it gets `NetworkDown`. `InvalidArgument` if there is no such interface.
+    ///
+    /// ```
+    /// use portolan::{Config, Domain, Error, Instant, InterfaceConfig, Medium, SocketKind, Stack};
+    ///
+    /// let now = Instant::ZERO;
+    /// let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// let config = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse()?);
+    /// let iface = stack.add_interface(now, config)?;
+    /// let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
+    /// stack.send_to(now, socket, b"x", ([10, 0, 0, 2], 9))?;
+    /// stack.remove_interface(now, iface)?;
+    /// let refused = stack.send_to(now, socket, b"x", ([10, 0, 0, 2], 9));
+    /// assert_eq!(refused, Err(Error::NetworkUnreachable));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn remove_interface(&mut self, now: Instant, iface: InterfaceId) -> Result<()> {
+        self.core.advance(now);
+        let (mut env, kinds) = self.parts();
+        kinds.tcp.drop_run(&mut env, iface);
+        env.network.remove_interface(&mut env.ctx, iface)?;
+        kinds.packet.on_interface_removed(&mut env, iface);
+        Ok(())
+    }
+
     /// Says whether the link of an interface carries frames, as its device knows; at first it does.
     /// [`LinkState`] says what follows. When the link comes up, the stack announces its addresses
     /// and groups. `InvalidArgument` if there is no such interface.
@@ -17,6 +46,7 @@ impl Stack {
     ///
     /// let mut stack = Stack::new(Config::default(), [7; 32], Instant::ZERO);
     /// let iface = stack.add_interface(Instant::ZERO, InterfaceConfig::new(Medium::Ip))?;
+    /// assert_eq!(stack.poll_network_event(), Some(NetworkEvent::InterfaceAdded { iface }));
     /// stack.set_link(Instant::ZERO, iface, LinkState::Down)?;
     /// assert_eq!(stack.poll_network_event(), Some(NetworkEvent::LinkDown { iface }));
     /// # Ok::<(), portolan::Error>(())

@@ -42,6 +42,16 @@ pub enum NetworkEvent {
         /// The address with its prefix length.
         cidr: Cidr,
     },
+    /// An interface was added.
+    InterfaceAdded {
+        /// The interface.
+        iface: InterfaceId,
+    },
+    /// An interface was removed, with its addresses and routes.
+    InterfaceRemoved {
+        /// The interface.
+        iface: InterfaceId,
+    },
     /// The link of an interface carries frames again.
     LinkUp {
         /// The interface.

@@ -121,6 +121,13 @@ impl Interface {
         self.medium.mac()
     }
 
+    /// Removes all addresses, because the interface is removed.
+    pub(crate) fn remove_addresses(&mut self, now: Instant) {
+        while !self.addresses.is_empty() {
+            self.remove_at(now, 0);
+        }
+    }
+
     /// Sets whether its link carries frames. Returns the packets that waited for a neighbour, all of
     /// which are forgotten. When the link comes up, its stations learn our addresses and groups.
     pub(crate) fn set_link(

@@ -113,6 +113,11 @@ impl RouteTable {
         if removed.is_empty() { Err(Error::InvalidArgument) } else { Ok(removed) }
     }
 
+    /// Removes all routes through this interface, and returns them.
+    pub(crate) fn remove_of(&mut self, iface: InterfaceId) -> Vec<Route> {
+        self.retain(|route, _| route.iface != iface)
+    }
+
     fn insert(&mut self, route: Route, origin: Origin) {
         let order = |route: &Route| (core::cmp::Reverse(route.destination.prefix_len), route.metric);
         let at = self.routes.partition_point(|other| order(other) <= order(&route));

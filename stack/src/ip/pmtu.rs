@@ -87,6 +87,11 @@ impl PathMtus {
         );
     }
 
+    /// Forgets what is known about paths that only this interface leads to.
+    pub(crate) fn remove_of(&mut self, iface: InterfaceId) {
+        self.entries.retain(|(_, link), _| *link != Some(iface));
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.entries.capacity() * size_of::<(PathKey, LearnedMtu)>()
     }

@@ -243,6 +243,18 @@ impl Reassembler {
         }
     }
 
+    /// Drops the packets that come in through this interface, which was removed.
+    pub(crate) fn remove_of(&mut self, iface: InterfaceId, stats: &mut Stats) {
+        let is_of =
+            |(key, packet): (&PacketKey, &Packet)| (packet.iface == iface).then_some((*key, packet.serial));
+        let removed: Vec<(PacketKey, u64)> = self.packets.iter().filter_map(is_of).collect();
+        for (key, serial) in removed {
+            if let Some(packet) = self.remove(&key, serial) {
+                count(stats, &key, packet.pieces.len(), DropReason::LinkDown);
+            }
+        }
+    }
+
     /// Drops the packets that have expired.
     pub(crate) fn handle_timeout(&mut self, now: Instant, stats: &mut Stats) -> Vec<Expired> {
         let mut expired = Vec::new();

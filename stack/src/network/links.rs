@@ -9,6 +9,7 @@ use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
 use crate::frame::Transmit;
 use crate::iface::cidr::Cidr;
+use crate::iface::event::NetworkEvent;
 use crate::iface::interface::IPV6_MIN_MTU;
 use crate::iface::link_state::LinkState;
 use crate::interface_id::InterfaceId;
@@ -17,6 +18,25 @@ use crate::link::neighbor::PendingPackets;
 use crate::offload::Offloads;
 
 impl Network {
+    /// Removes an interface, and everything that is known through it.
+    pub(crate) fn remove_interface(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId) -> Result<()> {
+        let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
+        log::debug!("the interface {} is removed", interface.name);
+        let waiting = interface.neighbors.clear();
+        interface.remove_addresses(ctx.now);
+        self.drop_waiting(ctx, iface, waiting);
+        self.collect_events(iface);
+        for route in self.routes.remove_of(iface) {
+            self.events.push(NetworkEvent::RouteRemoved(route));
+        }
+        self.reassembler.remove_of(iface, ctx.stats);
+        self.path_mtus.remove_of(iface);
+        self.interfaces.retain(|interface| interface.id != iface);
+        self.mtu_changes = self.mtu_changes.wrapping_add(1);
+        self.events.push(NetworkEvent::InterfaceRemoved { iface });
+        Ok(())
+    }
+
     pub(crate) fn set_link(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, link: LinkState) -> Result<()> {
         let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
         if interface.link == link {

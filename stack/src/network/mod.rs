@@ -82,7 +82,10 @@ use queue::{ForwardQueue, LoopbackQueue, TransmitQueue};
 /// The state of the network layer.
 #[derive(Debug)]
 pub(crate) struct Network {
+    /// Sorted by id.
     interfaces: Vec<Interface>,
+    /// The id of the next interface.
+    next_interface: InterfaceId,
     routes: RouteTable,
     identifications: Identifications,
     flow_labels: FlowLabels,
@@ -124,6 +127,7 @@ impl Network {
         let ip = &config.ip;
         Network {
             interfaces: Vec::new(),
+            next_interface: InterfaceId(0),
             routes: RouteTable::default(),
             identifications: Identifications::new(rng),
             flow_labels: FlowLabels::new(rng),
@@ -162,12 +166,8 @@ impl Network {
         ctx: &mut Ctx<'_>,
         config: InterfaceConfig,
     ) -> Result<InterfaceId> {
-        let index = u16::try_from(self.interfaces.len()).map_err(|_| Error::InvalidArgument)?;
-        let id = InterfaceId(index);
-        if id >= InterfaceId::LOOPBACK {
-            return Err(Error::InvalidArgument);
-        }
-        let name = self.name_for(index, config.name.as_deref())?;
+        let id = self.free_interface_id()?;
+        let name = self.name_for(id.0, config.name.as_deref())?;
         let mut interface = Interface::new(id, name, &config, ctx.config, ctx.rng)?;
         // Where there are no neighbours nobody sends to the groups of our addresses, and of several
         // stacks the first reports for all.
@@ -182,13 +182,24 @@ impl Network {
             interface.add_address(ctx.now, cidr, &ctx.config.neighbor)?;
         }
         let cidrs: Vec<Cidr> = interface.addresses().iter().map(|address| address.cidr).collect();
-        self.interfaces.push(interface);
+        let at = self.interfaces.partition_point(|other| other.id < id);
+        self.interfaces.insert(at, interface);
+        self.next_interface = InterfaceId(id.0 + 1);
+        self.events.push(NetworkEvent::InterfaceAdded { iface: id });
         for cidr in cidrs {
             self.add_connected(cidr, id);
         }
         self.run_interface_timers(ctx, id);
         self.collect_events(id);
         Ok(id)
+    }
+
+    /// The id of a new interface: the next one, so that an id that a program still holds does not
+    /// name another interface; or if all were used, the lowest that is free. EINVAL without any.
+    fn free_interface_id(&self) -> Result<InterfaceId> {
+        let mut ids =
+            (self.next_interface.0..InterfaceId::LOOPBACK.0).chain(0..self.next_interface.0).map(InterfaceId);
+        ids.find(|&id| self.interface(id).is_none()).ok_or(Error::InvalidArgument)
     }
 
     /// The name of a new interface: the one that is wanted, or the first of `if0`, `if1` and so on,
@@ -382,7 +393,9 @@ impl Network {
 
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Ctx<'_>) {
         for index in 0..self.interfaces.len() {
-            self.run_interface_timers(ctx, InterfaceId(index as u16));
+            if let Some(id) = self.interfaces.get(index).map(|interface| interface.id) {
+                self.run_interface_timers(ctx, id);
+            }
         }
         for expired in self.reassembler.handle_timeout(ctx.now, ctx.stats) {
             self.on_reassembly_timeout(ctx, &expired);
@@ -408,11 +421,23 @@ impl Network {
             + self.loopback.memory_bytes()
     }
 
+    #[inline]
     fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        self.interfaces.get(id.index())
+        self.interfaces.get(place_of(&self.interfaces, id)?)
     }
 
+    #[inline]
     fn interface_mut(&mut self, id: InterfaceId) -> Option<&mut Interface> {
-        self.interfaces.get_mut(id.index())
+        let place = place_of(&self.interfaces, id)?;
+        self.interfaces.get_mut(place)
+    }
+}
+
+/// The place of an interface in the list. Until one is removed, that is its number.
+#[inline]
+fn place_of(interfaces: &[Interface], id: InterfaceId) -> Option<usize> {
+    match interfaces.get(id.index()) {
+        Some(interface) if interface.id == id => Some(id.index()),
+        _ => interfaces.binary_search_by_key(&id, |interface| interface.id).ok(),
     }
 }

@@ -6,8 +6,8 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 
-use super::Network;
 use super::types::{Datagram, IcmpOutcome};
+use super::{Network, place_of};
 use crate::Ctx;
 use crate::drop_reason::DropReason;
 use crate::error::{Error, Result};
@@ -149,7 +149,8 @@ impl Network {
             GroupMessage::ForRouters => return IcmpOutcome::Unused(DropReason::UnneededGroupMessage),
         }
         let Network { interfaces, group_rng, .. } = self;
-        if let Some(interface) = interfaces.get_mut(datagram.iface.index()) {
+        let place = place_of(interfaces, datagram.iface);
+        if let Some(interface) = place.and_then(|place| interfaces.get_mut(place)) {
             let (now, src) = (ctx.now, datagram.src);
             interface.with_groups(|groups| groups.handle_message(now, group_rng, src, &message));
         }
@@ -159,7 +160,8 @@ impl Network {
     /// Sends the reports of an interface that are due.
     pub(super) fn run_group_timers(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId) {
         let Network { interfaces, group_rng, .. } = self;
-        let Some(interface) = interfaces.get_mut(iface.index()) else { return };
+        let place = place_of(interfaces, iface);
+        let Some(interface) = place.and_then(|place| interfaces.get_mut(place)) else { return };
         let (now, mtu) = (ctx.now, interface.mtu);
         let [v4, v6] = interface.with_groups(|groups| {
             let max_lens = [IGMP_HEADER_LEN, MLD_HEADER_LEN].map(|header| mtu.saturating_sub(header));

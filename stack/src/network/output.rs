@@ -255,7 +255,7 @@ impl Network {
         hop: Hop,
         mut packet: IpPacket,
     ) -> Option<Transmit> {
-        let interface = self.interfaces.get_mut(hop.iface.index())?;
+        let interface = self.interface_mut(hop.iface)?;
         let is_down = interface.link == LinkState::Down;
         let Medium::Ethernet(own) = interface.medium else {
             if is_down {
@@ -289,7 +289,7 @@ impl Network {
             self.drop_packet(ctx, hop.iface, packet.header.as_slice(), reason);
             return None;
         }
-        let interface = self.interfaces.get_mut(hop.iface.index())?;
+        let interface = self.interface_mut(hop.iface)?;
         let Enqueued { solicit, dropped } = interface.neighbors.enqueue(ctx.now, hop.next, packet);
         for packet in dropped {
             self.drop_packet(ctx, hop.iface, packet.header.as_slice(), DropReason::NeighborQueueFull);

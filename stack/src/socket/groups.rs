@@ -189,7 +189,9 @@ impl Env<'_> {
                 let is_meant = |one: &Membership| match (iface, named) {
                     (Some(iface), _) => one.iface == iface,
                     (None, MulticastInterface::Address(_)) => one.named == named,
-                    (None, _) => false,
+                    // The interface was removed.
+                    (None, MulticastInterface::Id(removed)) => one.iface == removed,
+                    (None, MulticastInterface::Any) => false,
                 };
                 memberships.iter().position(|one| one.group == group && is_meant(one))
             }
@@ -318,7 +320,11 @@ impl Env<'_> {
         if datagrams.groups_mut().is_empty() {
             datagrams.groups = None;
         }
-        self.network.replace_filter(&mut self.ctx, one.iface, one.group, Some(&one.filter), None)
+        match self.network.replace_filter(&mut self.ctx, one.iface, one.group, Some(&one.filter), None) {
+            // The interface was removed, and its groups with it.
+            Err(Error::NoDevice) => Ok(()),
+            left => left,
+        }
     }
 
     /// Ends all memberships of a socket that is closed.

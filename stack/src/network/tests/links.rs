@@ -137,3 +137,81 @@ fn frames_made_for_other_offloads_are_dropped() {
     host.receive(crate::testing::arp_reply(mac(2), [10, 0, 0, 2].into(), mac(1), [10, 0, 0, 1].into()));
     assert!(host.frames().is_empty());
 }
+
+#[test]
+fn an_interface_that_is_removed_takes_everything_along_and_the_others_stay() {
+    let mut host = with_neighbor();
+    let second = host.add_interface(Medium::Ip, 1500, &["10.1.0.1/24"]);
+    let third = host.add_interface(Medium::Ip, 1500, &["10.2.0.1/24"]);
+    host.with(|network, _| network.add_route(Route::new(cidr("192.168.0.0/16"), IFACE))).unwrap();
+    host.send_udp("10.0.0.3", b"waits for a neighbour").unwrap();
+    events(&mut host);
+    assert_eq!(host.with(|network, ctx| network.remove_interface(ctx, IFACE)), Ok(()));
+    assert_eq!(host.stats.drops(DropReason::LinkDown), 2, "the packet, and the question for its neighbour");
+    assert!(host.frames().is_empty());
+    let kinds = events(&mut host).into_iter().map(|event| match event {
+        NetworkEvent::AddressRemoved { iface: IFACE, .. } => 'a',
+        NetworkEvent::RouteRemoved(Route { iface: IFACE, .. }) => 'r',
+        NetworkEvent::InterfaceRemoved { iface: IFACE } => 'i',
+        other => panic!("{other:?}"),
+    });
+    let kinds: alloc::string::String = kinds.collect();
+    assert!(
+        kinds.ends_with("ri") && kinds.matches('a').count() == 3 && kinds.matches('r').count() == 4,
+        "{kinds}"
+    );
+    assert_eq!(host.send_udp("10.0.0.2", b"x"), Err(Error::NetworkUnreachable));
+    assert!(!host.network.is_local(ip("10.0.0.1")));
+    let ids: Vec<_> = host.network.interfaces().iter().map(|interface| interface.id).collect();
+    assert_eq!(ids, [second, third]);
+    for (id, to) in [(second, "10.1.0.2"), (third, "10.2.0.2")] {
+        assert!(host.send_udp(to, b"x").unwrap().is_some());
+        assert!(host.with(|network, ctx| network.set_mtu(ctx, id, 1400)).is_ok());
+    }
+    // Its frames are for nobody, and its timers are gone.
+    host.receive(crate::testing::arp_request(mac(2), [10, 0, 0, 2].into(), [10, 0, 0, 1].into()));
+    assert_eq!(host.stats.drops(DropReason::NoInterface), 1);
+    assert_eq!(host.network.poll_timeout(), None);
+    // Numbers are not used again, and names are.
+    let fourth = host.add_interface(Medium::Ip, 1500, &["10.0.0.1/24"]);
+    assert_eq!(fourth, InterfaceId(3));
+    assert_eq!(host.network.interface_name(fourth), Some("if3"));
+    assert!(host.send_udp("10.0.0.2", b"x").unwrap().is_some());
+    for (id, mtu) in [(second, 1400), (third, 1400), (fourth, 1500)] {
+        assert_eq!(host.network.link(id).map(|link| link.mtu), Some(mtu));
+    }
+    assert_eq!(host.with(|network, ctx| network.remove_interface(ctx, IFACE)), Err(Error::InvalidArgument));
+}
+
+#[test]
+fn when_all_numbers_were_used_free_ones_are_used_again() {
+    let mut host = Host::bare();
+    let kept = host.add_interface(Medium::Ip, 1500, &["10.0.0.1/24"]);
+    host.network.next_interface = InterfaceId(InterfaceId::LOOPBACK.0 - 1);
+    let last = host.add_interface(Medium::Ip, 1500, &["10.1.0.1/24"]);
+    let again = host.add_interface(Medium::Ip, 1500, &["10.2.0.1/24"]);
+    assert_eq!([kept.0, last.0, again.0], [0, InterfaceId::LOOPBACK.0 - 1, 1]);
+    let ids: Vec<_> = host.network.interfaces().iter().map(|interface| interface.id).collect();
+    assert_eq!(ids, [kept, again, last]);
+    for to in ["10.0.0.2", "10.1.0.2", "10.2.0.2"] {
+        assert!(host.send_udp(to, b"x").unwrap().is_some());
+    }
+}
+
+#[test]
+fn fragments_of_a_removed_interface_are_dropped() {
+    let mut host = Host::ip_medium(&["10.0.0.1/24"]);
+    let whole = crate::testing::PacketBuilder::new(ip("10.0.0.2"), ip("10.0.0.1")).udp(1, 2, &[7; 100]);
+    let mut first = whole[..20 + 48].to_vec();
+    first[2..4].copy_from_slice(&68u16.to_be_bytes());
+    first[6..8].copy_from_slice(&0x2000u16.to_be_bytes());
+    first[10..12].copy_from_slice(&[0, 0]);
+    let sum = crate::testing::internet_checksum(&[&first[..20]]);
+    first[10..12].copy_from_slice(&sum.to_be_bytes());
+    let empty = host.network.memory_bytes();
+    host.receive(first);
+    assert!(host.network.memory_bytes() > empty);
+    host.with(|network, ctx| network.remove_interface(ctx, IFACE)).unwrap();
+    assert_eq!(host.stats.drops(DropReason::LinkDown), 1);
+    assert_eq!(host.network.poll_timeout(), None);
+}

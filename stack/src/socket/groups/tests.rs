@@ -321,3 +321,28 @@ fn a_broadcast_reaches_every_socket_on_the_port() {
     }
     assert_eq!((frames, takers(&mut stack, &ds)), (1, [0, 1, 2, 5].into()));
 }
+
+/// Measured on Linux 6.18: the membership of a socket stays until the socket drops it, and a socket
+/// that is bound to the interface cannot send.
+#[test]
+fn memberships_of_a_removed_interface_can_be_dropped() {
+    for group in [ip("239.1.2.3"), ip("ff05::123")] {
+        let mut stack = stack();
+        let [d, closed] = [(); 2].map(|()| socket(&mut stack, Some(any(group))));
+        for d in [d, closed] {
+            stack.join_group(NOW, d, group, FIRST).unwrap();
+        }
+        stack.set_option(NOW, closed, SocketOption::BindToDevice(Some(FIRST))).unwrap();
+        stack.remove_interface(NOW, FIRST).unwrap();
+        let to = if group.is_ipv4() { ip("10.0.0.2") } else { ip("fd00::2") };
+        assert_eq!(stack.send_to(NOW, closed, b"x", SocketAddr::new(to, 9)), Err(Error::NoDevice));
+        stack.close(NOW, closed).unwrap();
+        // Linux looks for the membership first with IPv6, and for the interface with IPv4.
+        let refused = if group.is_ipv4() { Error::NoDevice } else { Error::AddressInUse };
+        assert_eq!(stack.join_group(NOW, d, group, MulticastInterface::Id(FIRST)), Err(refused));
+        assert_eq!(stack.leave_group(NOW, d, group, MulticastInterface::Id(FIRST)), Ok(()));
+        let again = stack.leave_group(NOW, d, group, MulticastInterface::Id(FIRST));
+        assert_eq!(again, Err(Error::AddressNotAvailable));
+        stack.join_group(NOW, d, group, MulticastInterface::Id(SECOND)).unwrap();
+    }
+}

@@ -118,7 +118,7 @@ impl ProtocolCalls for PacketSockets {
             return Err(Error::WouldBlock);
         }
         let data = match flags.contains(RecvFlags::PEEK) {
-            true => env.common.record(id)?.packets()?.front()?,
+            true => front(env, id)?,
             false => pop(env, id)?.0,
         };
         let copied = copy_into(&data, bufs);
@@ -227,6 +227,22 @@ impl PacketSockets {
         Ok(())
     }
 
+    /// An interface was removed. As on Linux the sockets that were bound to it take no more frames,
+    /// and get ENETDOWN once; they keep what they have received.
+    pub(crate) fn on_interface_removed(&mut self, env: &mut Env<'_>, iface: InterfaceId) {
+        let bound: Vec<SocketId> =
+            self.taps.iter().filter(|tap| tap.iface == Some(iface)).map(|tap| tap.id).collect();
+        self.taps.retain(|tap| tap.iface != Some(iface));
+        for id in bound {
+            let Ok(packets) = env.common.record_mut(id).and_then(|socket| socket.packets_mut()) else {
+                continue;
+            };
+            packets.bound = LinkAddr::new(None, packets.bound.protocol);
+            packets.error = Some(Error::NetworkDown);
+            env.common.settle(id, Wakeup::ERROR);
+        }
+    }
+
     /// The next frame and its metadata.
     pub(crate) fn receive_packet(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<(Bytes, PacketMeta)> {
         pop(env, id)
@@ -251,10 +267,18 @@ impl PacketSockets {
     }
 }
 
+/// The next frame. The error of the socket comes before it.
 fn pop(env: &mut Env<'_>, id: SocketId) -> Result<(Bytes, PacketMeta)> {
-    let popped = env.common.record_mut(id)?.packets_mut()?.pop_received()?;
+    let popped = env.common.record_mut(id)?.packets_mut()?.pop_received();
     env.common.settle(id, Wakeup::NONE);
-    Ok(popped)
+    popped
+}
+
+/// The same, without taking it.
+fn front(env: &mut Env<'_>, id: SocketId) -> Result<Bytes> {
+    let front = env.common.record_mut(id)?.packets_mut()?.front();
+    env.common.settle(id, Wakeup::NONE);
+    front
 }
 
 /// See [`PacketSockets::send_packet`].

@@ -60,6 +60,8 @@ pub(crate) struct PacketQueue {
     pub(crate) fanout: Option<PacketFanout>,
     pub(super) statistics: PacketStatistics,
     pub(super) memberships: Vec<HeldMembership>,
+    /// The error that the next call gets: the interface that it was bound to was removed.
+    pub(super) error: Option<Error>,
     received: VecDeque<(Bytes, PacketMeta)>,
     received_bytes: usize,
     outgoing: VecDeque<OutgoingFrame>,
@@ -101,6 +103,7 @@ impl PacketQueue {
             fanout: None,
             statistics: PacketStatistics::default(),
             memberships: Vec::new(),
+            error: None,
             received: VecDeque::new(),
             received_bytes: 0,
             outgoing: VecDeque::new(),
@@ -118,13 +121,19 @@ impl PacketQueue {
     }
 
     pub(super) fn pop_received(&mut self) -> Result<(Bytes, PacketMeta)> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
         let (data, meta) = self.received.pop_front().ok_or(Error::WouldBlock)?;
         self.received_bytes -= data.len() + OVERHEAD_BYTES;
         Ok((data, meta))
     }
 
     /// The frame that [`PacketQueue::pop_received`] returns next.
-    pub(super) fn front(&self) -> Result<Bytes> {
+    pub(super) fn front(&mut self) -> Result<Bytes> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
         self.received.front().map(|(data, _)| data.clone()).ok_or(Error::WouldBlock)
     }
 
@@ -149,7 +158,8 @@ impl ProtocolState for PacketQueue {
     #[inline(never)]
     fn readiness(&self, options: &SocketOptions) -> Readiness {
         Readiness {
-            readable: !self.received.is_empty(),
+            readable: !self.received.is_empty() || self.error.is_some(),
+            error: self.error.is_some(),
             writable: self.outgoing_bytes < options.send_buffer,
             ..Readiness::default()
         }
@@ -176,7 +186,7 @@ impl ProtocolState for PacketQueue {
     }
 
     fn take_error(&mut self) -> Option<Error> {
-        None
+        self.error.take()
     }
 
     #[inline(never)]

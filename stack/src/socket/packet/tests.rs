@@ -350,3 +350,41 @@ fn so_many_sockets_take_copies_and_no_more() {
     assert_eq!(stack.take_packet_statistics(udp), Err(Error::NotSupported));
     assert_eq!(stack.bind(sockets[3], ([0; 4], 0)), Err(Error::InvalidArgument));
 }
+
+/// Measured on Linux 6.18.
+#[test]
+fn a_socket_of_a_removed_interface_learns_that_once_and_keeps_its_frames() {
+    let mut stack = stack();
+    let bound = socket(&mut stack, LinkHeader::Included, Some(IFACE), LinkAddr::ETH_P_ALL);
+    let of_all = socket(&mut stack, LinkHeader::Included, None, LinkAddr::ETH_P_ALL);
+    receive(&mut stack, frame(OWN, ETHERTYPE, b"hello"));
+    while stack.poll_event().is_some() {}
+    stack.remove_interface(NOW, IFACE).unwrap();
+    assert!(stack.poll_event().is_some_and(|event| event.readiness.error));
+    assert_eq!(stack.recv_packet(NOW, bound).err(), Some(Error::NetworkDown));
+    let readiness = stack.readiness(bound).unwrap();
+    assert!(readiness.readable && !readiness.error);
+    assert_eq!(drain(&mut stack, bound).len(), 1);
+    assert_eq!(stack.recv_packet(NOW, bound).err(), Some(Error::WouldBlock));
+    assert_eq!(stack.send(NOW, bound, &[0; 60]), Err(Error::NoSuchInterface));
+    assert!(!stack.readiness(of_all).unwrap().error);
+    assert_eq!(drain(&mut stack, of_all).len(), 1);
+    // SO_ERROR takes it, too.
+    let iface = stack.add_interface(NOW, InterfaceConfig::new(Medium::Ethernet(OWN))).unwrap();
+    stack.bind(bound, LinkAddr::new(iface, ETHERTYPE)).unwrap();
+    stack.remove_interface(NOW, iface).unwrap();
+    assert_eq!(stack.take_error(bound), Ok(Some(Error::NetworkDown)));
+    assert_eq!(stack.recv_packet(NOW, bound).err(), Some(Error::WouldBlock));
+}
+
+#[test]
+fn without_a_link_frames_are_lost() {
+    let mut stack = stack();
+    while stack.poll_transmit(NOW).is_some() {}
+    let d = socket(&mut stack, LinkHeader::Included, Some(IFACE), ETHERTYPE);
+    stack.set_link(NOW, IFACE, crate::LinkState::Down).unwrap();
+    let lost = stack.stats().drops(DropReason::LinkDown);
+    stack.send(NOW, d, &frame(PEER, ETHERTYPE, b"x")).unwrap();
+    assert!(stack.poll_transmit(NOW).is_none());
+    assert_eq!(stack.stats().drops(DropReason::LinkDown), lost + 1);
+}
