@@ -28,6 +28,7 @@
 //! | [`BATCH_FRAMES`] | 16 | frames sent under one hold of `core` | not measured |
 //! | [`BATCH_BYTES`] | 256 KiB | bytes sent under one hold of `core` | not measured |
 //! | [`KEPT_FRAMES`] | 16 | frames kept for a full device | not measured |
+//! | [`STALL_DELAY`] | 20 ms | when others stop to wait for a full device | not measured |
 //! | [`READ_FRAMES`] | 32 | frames handed to the stack at once | not measured |
 //! | [`READ_BYTES`] | 512 KiB | bytes handed to the stack at once | not measured |
 //! | [`WAITING_READS`] | 16 | reads before due timers run | wrk |
@@ -177,6 +178,10 @@ pub(crate) const BATCH_BYTES: usize = 256 << 10;
 /// A stack does not say for which device its next frame is, so a device that stays full delays the
 /// others.
 pub(crate) const KEPT_FRAMES: usize = 16;
+
+/// How long a device must have taken nothing until the frames for other devices are no longer kept
+/// back for it. Then further frames for it are lost, as in the full queue of a network card.
+pub(crate) const STALL_DELAY: Duration = Duration::from_millis(20);
 
 /// The most frames that the stack gets at once, with the `core` lock held.
 pub(crate) const READ_FRAMES: usize = 32;

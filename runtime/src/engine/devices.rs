@@ -12,7 +12,7 @@ use crate::device::{Device, Outgoing, Received};
 use crate::engine::device_signal::DeviceSignal;
 use crate::engine::leadership::{LeaderKind, PolledDevice, PolledDevices};
 use crate::engine::read_budget::{EagerRead, ReadBudget};
-use crate::policy::{BATCH_BYTES, BATCH_FRAMES, KEPT_FRAMES, READ_FRAMES};
+use crate::policy::{BATCH_BYTES, BATCH_FRAMES, KEPT_FRAMES, READ_FRAMES, STALL_DELAY};
 
 /// The state that the `io` lock guards.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub(crate) struct AttachedDevice {
     failure: Option<io::Error>,
     /// Frames taken out of the stack that the device has not taken.
     queued: VecDeque<Transmit>,
-    /// Whether the device had no room for the first of them.
-    is_full: bool,
+    /// Since when the device has had no room for the first of them.
+    full_since: Option<Instant>,
     /// Frames read from the device and not yet handed to the stack.
     received: Vec<Frame>,
     budget: ReadBudget,
@@ -77,7 +77,7 @@ impl AttachedDevice {
             polled,
             failure: None,
             queued: VecDeque::with_capacity(BATCH_FRAMES),
-            is_full: false,
+            full_since: None,
             received: Vec::with_capacity(READ_FRAMES),
             budget: ReadBudget::new(),
             eager_read: EagerRead::new(),
@@ -117,11 +117,29 @@ impl AttachedDevice {
 
     /// Offers the frames that wait, in order.
     fn send_queued(&mut self) -> io::Result<()> {
-        if !self.queued.is_empty() {
+        let before = self.queued.len();
+        if before > 0 {
             self.device.transmit(&mut Outgoing::new(&mut self.queued))?;
         }
-        self.is_full = !self.queued.is_empty();
+        if self.queued.len() < before {
+            self.full_since = None;
+        }
+        if !self.queued.is_empty() {
+            self.full_since.get_or_insert_with(Clock::now);
+        }
         Ok(())
+    }
+
+    /// Whether the device has been full for so long that other devices should not wait for it.
+    fn is_stalled(&self) -> bool {
+        self.full_since.is_some_and(|since| Clock::now() - since >= STALL_DELAY)
+    }
+
+    /// When the leader has something to do for the device: the deadline of the device itself, or the
+    /// time at which others stop to wait for it.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let stalled_at = self.full_since.map(|since| since + STALL_DELAY).filter(|_| !self.is_stalled());
+        [self.device.deadline(), stalled_at].into_iter().flatten().min()
     }
 }
 
@@ -175,9 +193,11 @@ impl DeviceIo {
         self.devices.iter().any(|attached| attached.iface == iface)
     }
 
-    /// Whether every device can keep another frame.
+    /// Whether every device can keep another frame. Of several devices, one that is stalled does not
+    /// count: its frames are lost.
     fn has_room(&self) -> bool {
-        self.devices.iter().all(|attached| attached.queued.len() < KEPT_FRAMES)
+        let mut full = self.devices.iter().filter(|attached| attached.queued.len() >= KEPT_FRAMES);
+        full.all(|attached| self.devices.len() > 1 && attached.is_stalled())
     }
 
     /// Takes the next batch of frames out of the stack.
@@ -205,7 +225,15 @@ impl DeviceIo {
 
     /// Puts a frame behind those that wait for its device.
     fn queue(&mut self, transmit: Transmit) {
+        let has_others = self.devices.len() > 1;
         match self.devices.iter_mut().find(|attached| attached.iface == transmit.iface()) {
+            Some(attached) if has_others && attached.queued.len() >= KEPT_FRAMES && attached.is_stalled() => {
+                log::debug!(
+                    "{} is full: a frame of {} bytes is lost",
+                    attached.device.name(),
+                    transmit.len()
+                );
+            }
             Some(attached) => attached.queued.push_back(transmit),
             None => log::debug!("a frame for {:?}, which has no device, is lost", transmit.iface()),
         }
@@ -215,7 +243,7 @@ impl DeviceIo {
     pub(crate) fn send_batch(&mut self) -> bool {
         for attached in &mut self.devices {
             // A device that was full is asked again when it may have room.
-            if !attached.is_full {
+            if attached.full_since.is_none() {
                 attached.attempt(AttachedDevice::send_queued);
             }
         }
@@ -239,7 +267,7 @@ impl DeviceIo {
     /// for room.
     pub(crate) fn leader_to_wake(&self) -> Option<LeaderKind> {
         let is_news = |attached: &AttachedDevice| {
-            let deadline = attached.device.deadline();
+            let deadline = attached.deadline();
             (attached.wants_room() && !attached.polls_room)
                 || deadline.is_some_and(|at| attached.sleeps_until.is_none_or(|known| at < known))
         };

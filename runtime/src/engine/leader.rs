@@ -238,7 +238,7 @@ impl Leader<'_> {
         let may_read_first = io.devices.len() == 1;
         for (attached, polls_room) in io.devices.iter_mut().zip(&mut self.polls_room) {
             attached.polls_room = attached.wants_room();
-            attached.sleeps_until = attached.device.deadline();
+            attached.sleeps_until = attached.deadline();
             *polls_room = attached.polls_room;
             self.io_deadline = earlier(self.io_deadline, attached.sleeps_until);
             if attached.has_more || attached.reads_first(may_read_first && self.may_sleep) {
