@@ -98,6 +98,15 @@ impl<T> Lane<T> {
         self.append_to(state, items.drain(..));
     }
 
+    /// Appends these items while they fit. Returns how many were lost. Several threads may call this;
+    /// none of them waits for room.
+    pub(super) fn append_or_lose(&self, mut items: impl Iterator<Item = T>) -> u64 {
+        let state = self.lock();
+        let room = if state.is_receiver_gone { 0 } else { self.capacity - state.items.len() };
+        self.append_to(state, items.by_ref().take(room));
+        items.count() as u64
+    }
+
     fn append_to(&self, mut state: MutexGuard<'_, LaneState<T>>, items: impl Iterator<Item = T>) {
         state.items.extend(items);
         if std::mem::take(&mut state.receiver_waits) {

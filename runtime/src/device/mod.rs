@@ -18,6 +18,7 @@ mod receive_buffer;
 mod received;
 #[cfg(unix)]
 mod stream;
+mod switch;
 pub mod virtio;
 
 pub use channel::{ChannelDevice, Packet, PacketChannel, PacketReceiver, PacketSender};
@@ -33,6 +34,7 @@ pub use receive_buffer::ReceiveBuffer;
 pub use received::Received;
 #[cfg(unix)]
 pub use stream::StreamDevice;
+pub use switch::{Switch, SwitchCounts, SwitchPort, SwitchSettings};
 
 use std::io;
 #[cfg(unix)]

@@ -4,11 +4,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use portolan::{InterfaceId, LinkState, MacAddr, Medium, NetworkEvent};
 use portolan_runtime::device::{
-    Device, MemoryDevice, MemoryPair, Outgoing, Readiness, Received, memory_pair,
+    Device, MemoryDevice, MemoryPair, Outgoing, Readiness, Received, Switch, memory_pair,
 };
 use portolan_runtime::{Builder, Clock, Runtime, TcpListener, TcpStream, UdpSocket};
 
@@ -244,5 +244,135 @@ fn a_device_that_cannot_serve_the_interface_is_refused() {
         assert!(refuse(missing, MemoryPair::new()).contains("which the stack does not have"));
         assert_eq!(handle.poll_network_event(), None, "nothing has changed");
         assert_eq!(handle.interfaces()[0].link, LinkState::Up);
+    });
+}
+
+/// A VPN that comes and goes beside an interface that stays.
+#[test]
+fn interfaces_come_and_go_under_connections() {
+    within_time(|| {
+        let bench = Bench::new(Call::Transmit);
+        let handle = bench.client.handle();
+        let mut ids = vec![bench.first()];
+        for round in 0..3u8 {
+            let mediums = MemoryPair::new().mediums(Medium::Ip, Medium::Ip);
+            let (near, far) = mediums.build().unwrap();
+            let server = Builder::new().config(config()).interface(far, ["10.9.0.1/24".parse().unwrap()]);
+            let server = server.start().unwrap();
+            let listener = TcpListener::bind(&server, ([10, 9, 0, 1], 7)).unwrap();
+            // A thread leads while the interface is added.
+            let mut reader = bench.streams[1].try_clone().unwrap();
+            let reading = std::thread::spawn(move || reader.read(&mut [0; 1]).unwrap());
+            std::thread::sleep(Duration::from_millis(20));
+            let held = Arc::new(());
+            let fails = Arc::new(AtomicBool::new(false));
+            let device = Failing { device: near, call: Call::Transmit, fails, _held: held.clone() };
+            let iface = handle.add_interface(device, ["10.9.0.2/24".parse().unwrap()]).unwrap();
+            assert!(!ids.contains(&iface), "a number names one interface only");
+            ids.push(iface);
+            assert_eq!(handle.device_name(iface).as_deref(), Some("cable0"));
+            let mut near = TcpStream::connect(&bench.client, ([10, 9, 0, 1], 7)).unwrap();
+            let (mut far, _) = listener.accept().unwrap();
+            near.write_all(&[round; 100_000]).unwrap();
+            far.read_exact(&mut vec![0; 100_000]).unwrap();
+
+            handle.remove_interface(iface).unwrap();
+            assert_eq!(Arc::strong_count(&held), 1, "the device is closed");
+            assert!(handle.device_name(iface).is_none() && handle.interfaces().len() == 2);
+            // As on Linux: a connection repeats its data, and a datagram has no way.
+            near.write_all(b"x").unwrap();
+            let socket = UdpSocket::bind(&bench.client, ([0; 4], 0)).unwrap();
+            let refused = socket.send_to(b"x", ([10, 9, 0, 1], 9)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::NetworkUnreachable);
+            let refused = handle.remove_interface(iface).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+            (&bench.streams[1]).write_all(b"a").unwrap();
+            assert_eq!(reading.join().unwrap(), 1);
+        }
+        bench.streams.iter().for_each(ask);
+        let wrong = handle.add_interface(memory_pair().unwrap().0, ["127.0.0.1/8".parse().unwrap()]);
+        assert_eq!(wrong.unwrap_err().kind(), ErrorKind::InvalidInput);
+    });
+}
+
+/// Five hosts at a switch: each talks to each at once.
+#[test]
+fn hosts_at_a_switch_talk_to_each_other() {
+    within_time(|| {
+        let switch = Switch::new();
+        let host = |last: u8| {
+            let address = format!("10.0.0.{last}/24").parse().unwrap();
+            let port = switch.port(MacAddr([2, 0, 0, 0, 0, last]));
+            Builder::new().config(config()).interface(port, [address]).start().unwrap()
+        };
+        let hosts: Vec<Runtime> = (1..=5).map(host).collect();
+        let listeners: Vec<_> = (1..=5)
+            .zip(&hosts)
+            .map(|(last, host)| TcpListener::bind(host, ([10, 0, 0, last], 7)).unwrap())
+            .collect();
+        let servers = listeners.into_iter().map(|listener| {
+            std::thread::spawn(move || {
+                for _ in 0..4 {
+                    let (stream, _) = listener.accept().unwrap();
+                    std::thread::spawn(move || io::copy(&mut &stream, &mut &stream));
+                }
+            })
+        });
+        let servers: Vec<_> = servers.collect();
+        let clients = hosts.iter().enumerate().map(|(from, host)| {
+            let handle = host.handle().clone();
+            std::thread::spawn(move || {
+                for to in (0..5).filter(|&to| to != from) {
+                    let mut stream = TcpStream::connect(&handle, ([10, 0, 0, to as u8 + 1], 7)).unwrap();
+                    let data = pattern(50_000, from as u8);
+                    let mut echo = vec![0; data.len()];
+                    stream.write_all(&data).unwrap();
+                    stream.read_exact(&mut echo).unwrap();
+                    assert!(echo == data);
+                }
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        clients.into_iter().chain(servers).for_each(|thread| thread.join().unwrap());
+        let counts = switch.counts();
+        assert!(counts.forwarded > 10 * counts.flooded, "{counts:?}");
+    });
+}
+
+/// The other end of the first link takes nothing.
+#[test]
+fn a_device_that_stays_full_does_not_stop_the_others() {
+    within_time(|| {
+        let pair = || MemoryPair::new().mediums(Medium::Ip, Medium::Ip).capacity(2).build().unwrap();
+        let ((stuck, mut nobody), (near, far)) = (pair(), pair());
+        let client = Builder::new()
+            .config(config())
+            .interface(stuck, ["10.0.0.2/24".parse().unwrap()])
+            .interface(near, ["10.0.1.2/24".parse().unwrap()])
+            .start()
+            .unwrap();
+        let server = Builder::new().config(config()).interface(far, ["10.0.1.1/24".parse().unwrap()]);
+        let server = server.start().unwrap();
+        let flood = UdpSocket::bind(&client, ([0; 4], 0)).unwrap();
+        for _ in 0..200 {
+            flood.send_to(&[7; 100], ([10, 0, 0, 1], 9)).unwrap();
+        }
+        let begin = Instant::now();
+        let listener = TcpListener::bind(&server, ([10, 0, 1, 1], 7)).unwrap();
+        let stream = TcpStream::connect(&client, ([10, 0, 1, 1], 7)).unwrap();
+        std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let _ = io::copy(&mut &stream, &mut &stream);
+        });
+        for _ in 0..100 {
+            ask(&stream);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        // It works again when the other end takes frames.
+        let mut frames = Vec::new();
+        while frames.len() < 10 {
+            nobody.receive(&mut Received::new(&mut frames, 10)).unwrap();
+            std::thread::yield_now();
+        }
     });
 }
