@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use portolan::Cidr;
+
 use crate::limits;
 
 /// The error of setting up a device or a namespace. The message says what happened, to what, and
@@ -26,6 +28,11 @@ pub enum Error {
         name: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// There is no interface of this name.
+    NoInterface {
+        /// The name.
+        name: String,
     },
     /// An interface of this name exists already.
     NameTaken {
@@ -77,6 +84,17 @@ impl Error {
     }
 }
 
+/// The error of giving an interface an address.
+pub(crate) fn refused_address(name: &str, cidr: Cidr, source: io::Error) -> Error {
+    // EACCES, and EOPNOTSUPP or EAFNOSUPPORT if the kernel has no IPv6. A missing capability is
+    // EPERM.
+    const NO_IPV6: [i32; 3] = [13, 95, 97];
+    if cidr.addr.is_ipv6() && source.raw_os_error().is_some_and(|errno| NO_IPV6.contains(&errno)) {
+        return Error::NoIpv6 { address: cidr.to_string() };
+    }
+    Error::changing(format!("give {name} the address {}", cidr), source)
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -97,6 +115,9 @@ impl fmt::Display for Error {
             ),
             Error::InvalidName { name, reason } => {
                 write!(f, "{name:?} cannot be an interface name: {reason}")
+            }
+            Error::NoInterface { name } => {
+                write!(f, "there is no interface {name} in this network namespace; `ip link` lists them")
             }
             Error::NameTaken { name, is_tun: true } => write!(
                 f,

@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`Tap`], [`TapBuilder`] | the device, and the kernel's side of it |
 //! | `tun` | `/dev/net/tun` and its ioctls |
+//! | [`PacketDevice`] | any interface of Linux, through a packet socket |
+//! | `veth` | a veth pair, where there is no TAP device ([`TapBuilder::open_veth`]) |
 //! | `netlink` | sets up the kernel's side |
 //! | [`isolate`] | moves the process into a new network namespace, without privileges |
 //! | [`Error`] | the errors, each with advice on what to do |
@@ -39,16 +41,20 @@
 
 mod error;
 mod limits;
+mod mac;
 mod namespace;
 mod netlink;
+mod packet;
 mod tap;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod tun;
+mod veth;
 
 pub use error::Error;
 pub use limits::{MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU};
 pub use namespace::{Isolation, isolate};
+pub use packet::PacketDevice;
 pub use tap::{
     DEFAULT_NAME, Offload, Tap, TapBuilder, check_mtu, check_name, check_queues, kernel_addresses,
 };

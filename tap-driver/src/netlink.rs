@@ -8,7 +8,10 @@ use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
@@ -23,6 +26,7 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) name: String,
     pub(crate) mac: Option<MacAddr>,
+    pub(crate) mtu: u32,
     /// Whether it is a TUN or TAP device.
     pub(crate) is_tun: bool,
 }
@@ -65,6 +69,35 @@ impl Netlink {
         message.attributes.push(LinkAttribute::Mtu(mtu));
         message.attributes.push(LinkAttribute::TxQueueLen(queue_len));
         self.request(RouteNetlinkMessage::SetLink(message), 0)
+    }
+
+    /// Sets the MTU of a link.
+    pub(crate) fn set_mtu(&mut self, index: u32, mtu: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.attributes.push(LinkAttribute::Mtu(mtu));
+        self.request(RouteNetlinkMessage::SetLink(message), 0)
+    }
+
+    /// Has the kernel give a link no IPv6 link-local address of its own.
+    pub(crate) fn set_no_link_local(&mut self, index: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]));
+        self.request(RouteNetlinkMessage::SetLink(message), 0)
+    }
+
+    /// Makes a veth pair. EEXIST if a link has one of the names.
+    pub(crate) fn add_veth(&mut self, name: &str, peer: &str) -> io::Result<()> {
+        self.request(RouteNetlinkMessage::NewLink(veth(name, peer)), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Removes a link; of a veth pair, both ends.
+    pub(crate) fn delete(&mut self, index: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        self.request(RouteNetlinkMessage::DelLink(message), 0)
     }
 
     /// Brings a link up.
@@ -143,6 +176,15 @@ fn by_name(name: &str) -> LinkMessage {
     message
 }
 
+fn veth(name: &str, peer: &str) -> LinkMessage {
+    let mut message = by_name(name);
+    let peer = InfoData::Veth(InfoVeth::Peer(by_name(peer)));
+    message
+        .attributes
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(peer)]));
+    message
+}
+
 fn up(index: u32) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.header.index = index;
@@ -174,10 +216,12 @@ fn address(index: u32, cidr: Cidr) -> AddressMessage {
 
 fn as_link(message: RouteNetlinkMessage) -> Option<Link> {
     let RouteNetlinkMessage::NewLink(message) = message else { return None };
-    let mut link = Link { index: message.header.index, name: String::new(), mac: None, is_tun: false };
+    let index = message.header.index;
+    let mut link = Link { index, name: String::new(), mac: None, mtu: 0, is_tun: false };
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(name) => link.name = name,
+            LinkAttribute::Mtu(mtu) => link.mtu = mtu,
             LinkAttribute::Address(bytes) => link.mac = bytes.try_into().ok().map(MacAddr),
             LinkAttribute::LinkInfo(infos) => link.is_tun = infos.contains(&LinkInfo::Kind(InfoKind::Tun)),
             _ => {}
@@ -254,10 +298,11 @@ mod tests {
         let mut message = by_name("tap7");
         message.header.index = 4;
         message.attributes.push(LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
+        message.attributes.push(LinkAttribute::Mtu(1400));
         message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Tun)]));
         let link = as_link(RouteNetlinkMessage::NewLink(message)).expect("a link");
         let mac = Some(MacAddr([2, 0, 0, 0, 0, 1]));
-        assert_eq!(link, Link { index: 4, name: "tap7".into(), mac, is_tun: true });
+        assert_eq!(link, Link { index: 4, name: "tap7".into(), mac, mtu: 1400, is_tun: true });
     }
 
     #[test]

@@ -10,21 +10,19 @@ use portolan_runtime::device::{
 };
 
 use crate::Error;
-use crate::limits::{MAX_MTU, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU};
+use crate::error::refused_address;
+use crate::limits::{
+    ETHERNET_HEADER_LEN, MAX_JOINED_LEN, MAX_MTU, MAX_NAME_LEN, MAX_QUEUES, MIN_IPV6_MTU, MIN_MTU,
+    OVERSIZE_LEN,
+};
+use crate::mac::derive_mac;
 use crate::netlink::Netlink;
+use crate::packet::PacketDevice;
 use crate::tun::{self, Layer, Queues};
+use crate::veth::{VethPair, VethSettings};
 
 /// The default name of a device; the kernel replaces `%d` by a number.
 pub const DEFAULT_NAME: &str = "portolan%d";
-
-/// IFNAMSIZ less the terminating zero.
-const MAX_NAME_LEN: usize = 15;
-const ETHERNET_HEADER_LEN: usize = 14;
-/// The longest packet that is joined from several: the longest that an IP header can express.
-const MAX_JOINED_LEN: usize = 65_575;
-/// Room beyond the longest frame, so that a frame that is too long is seen as such, and is counted.
-/// It includes an 802.1Q tag.
-const OVERSIZE_LEN: usize = 64;
 
 /// The number of frames that the kernel queues for us to read. Its default of 500 is too small for
 /// the SYNs of a thousand clients that connect at once; a SYN without room is lost, and
@@ -152,6 +150,53 @@ impl TapBuilder {
         check_queues(queues)?;
         let (first, others) = self.open_all(queues)?;
         Ok([first].into_iter().chain(others).collect())
+    }
+
+    /// Makes a veth pair in place of a TAP device, for containers without `/dev/net/tun`, and opens
+    /// the stack's end with a packet socket. The kernel's end has the settings of the kernel's side
+    /// of the TAP device, and its name; the name of the other end is that with `-s` at its end. Both
+    /// are removed with the device. [`offload`](TapBuilder::offload) has no effect: there are always
+    /// offloads.
+    ///
+    /// Needs CAP_NET_ADMIN and CAP_NET_RAW in the network namespace, which
+    /// [`isolate`](crate::isolate) gives.
+    ///
+    /// ```no_run
+    /// use portolan_tap::{Error, TapBuilder};
+    ///
+    /// let settings = TapBuilder::new().host_address("10.0.0.1/24".parse()?);
+    /// match settings.clone().open() {
+    ///     Ok(tap) => println!("{} is a TAP device", tap.name()),
+    ///     Err(Error::NoTunDevice(_) | Error::TunForbidden(_)) => {
+    ///         let veth = settings.open_veth()?;
+    ///         println!("{} is one end of a veth pair", veth.name());
+    ///     }
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`]. [`Error::Io`] with `Unsupported` for the settings of a TUN device: a veth pair
+    /// carries Ethernet frames. After an error no pair remains.
+    pub fn open_veth(self) -> Result<PacketDevice, Error> {
+        if self.layer == Layer::Ip {
+            let source = io::ErrorKind::Unsupported.into();
+            return Err(Error::Io { doing: "make a veth pair without Ethernet headers".into(), source });
+        }
+        check_name(&self.name)?;
+        self.check_mtu()?;
+        let mut netlink =
+            Netlink::open().map_err(|source| Error::Io { doing: "open a netlink socket".into(), source })?;
+        let settings = VethSettings {
+            name: &self.name,
+            mac: self.mac,
+            mtu: u32::try_from(self.mtu).unwrap_or(u32::MAX),
+            host_addresses: &self.host_addresses,
+        };
+        let (pair, end, mac) = VethPair::make(&mut netlink, &settings)?;
+        Ok(PacketDevice::open(&end, mac)?.at_pair(pair))
     }
 
     fn open_all(self, queues: usize) -> Result<(Tap, Vec<Tap>), Error> {
@@ -468,35 +513,6 @@ pub fn check_name(name: &str) -> Result<(), Error> {
     Err(Error::InvalidName { name: name.to_owned(), reason })
 }
 
-fn refused_address(name: &str, cidr: Cidr, source: io::Error) -> Error {
-    // EACCES, and EOPNOTSUPP or EAFNOSUPPORT if the kernel has no IPv6. A missing capability is
-    // EPERM.
-    const NO_IPV6: [i32; 3] = [13, 95, 97];
-    if cidr.addr.is_ipv6() && source.raw_os_error().is_some_and(|errno| NO_IPV6.contains(&errno)) {
-        return Error::NoIpv6 { address: cidr.to_string() };
-    }
-    Error::changing(format!("give {name} the address {}", cidr), source)
-}
-
-/// A locally administered address that is the same in each run, so that neighbour caches stay
-/// valid. The FNV-1a hash need not be secret: it only distinguishes devices on one machine.
-fn derive_mac(name: &str, addresses: &[Cidr], host: MacAddr) -> MacAddr {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    let mut eat = |bytes: &[u8]| {
-        for &byte in bytes {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    };
-    eat(name.as_bytes());
-    for cidr in addresses {
-        eat(cidr.to_string().as_bytes());
-    }
-    let [.., a, b, c, d, e] = hash.to_be_bytes();
-    let mac = MacAddr([0x02, a, b, c, d, e]);
-    // The kernel draws its address at random; if the two are equal, any other address will do.
-    if mac == host { MacAddr([0x02, a, b, c, d, e ^ 1]) } else { mac }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -534,16 +550,6 @@ mod tests {
     }
 
     #[test]
-    fn the_derived_mac_is_stable_local_and_not_the_hosts() {
-        let addresses = ["10.0.0.1/24".parse().expect("a CIDR of the test")];
-        let mac = derive_mac("tap0", &addresses, MacAddr([0; 6]));
-        assert_eq!(mac, derive_mac("tap0", &addresses, MacAddr([0; 6])));
-        assert_eq!(mac.0[0] & 0b11, 0b10);
-        assert_ne!(mac, derive_mac("tap1", &addresses, MacAddr([0; 6])));
-        assert_ne!(mac, derive_mac("tap0", &addresses, mac));
-    }
-
-    #[test]
     fn a_device_that_is_refused_is_named_as_it_was_asked_for() {
         let refused = |name: &str, errno: i32| refused_device(name, io::Error::from_raw_os_error(errno));
         let text = |name: &str, errno: i32| refused(name, errno).to_string();
@@ -557,6 +563,13 @@ mod tests {
         );
         assert!(text("tap7", 16).contains("remove it with `ip link delete tap7` if nobody uses it"));
         assert!(!text("eth0", 22).contains("ip link delete"), "it is no TAP device");
+    }
+
+    #[test]
+    fn a_veth_pair_carries_ethernet_frames_only() {
+        let refused = TapBuilder::new().tun().open_veth();
+        let text = refused.map(|device| device.name().to_owned()).map_err(|error| error.to_string());
+        assert_eq!(text, Err("cannot make a veth pair without Ethernet headers: unsupported".into()));
     }
 
     #[test]

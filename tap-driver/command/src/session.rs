@@ -8,7 +8,7 @@ use std::time::Duration;
 use portolan::{AddressState, Cidr, Config, InterfaceId, MacAddr};
 use portolan_runtime::device::{Device, Impair, ImpairCounters, Impairment, PcapWriter};
 use portolan_runtime::{Builder, DhcpClient, DhcpConfig, DhcpEvent, Handle, Runtime};
-use portolan_tap::{Offload, Tap, TapBuilder, kernel_addresses};
+use portolan_tap::{Error, Offload, Tap, TapBuilder, kernel_addresses};
 
 use crate::addresses::{AddressPlan, overlap};
 use crate::failure::Failure;
@@ -72,7 +72,8 @@ impl Session {
     /// Makes the device and starts the stack on it. The stack's addresses are still being probed.
     pub(crate) fn start(settings: Settings) -> Result<Session, Failure> {
         let config = settings.config();
-        let Settings { name, plan, mac, mtu, pcap, impairment, offload, queues, dhcp, .. } = settings;
+        let Settings { name, plan, mac, mtu, pcap, impairment, offload, queues, dhcp, isolated, .. } =
+            settings;
         let mut builder = TapBuilder::new().mtu(mtu).offload(offload);
         if let Some(name) = name {
             builder = builder.name(name);
@@ -81,9 +82,9 @@ impl Session {
             builder = builder.mac(mac);
         }
         let builder = plan.host.iter().fold(builder, |builder, &cidr| builder.host_address(cidr));
-        let taps = builder.open_queues(queues)?;
-        let name = taps.first().map(|tap| tap.name().to_owned()).unwrap_or_default();
-        let (devices, impaired) = impair(taps, impairment);
+        let devices = open(builder, queues, isolated)?;
+        let name = devices.first().map(|device| device.name().to_owned()).unwrap_or_default();
+        let (devices, impaired) = impair(devices, impairment);
         let devices = record(devices, pcap.as_deref())?;
         let addresses = plan.stack.iter().copied();
         let builder = Builder::new().config(config).interface_with_queues(devices, addresses);
@@ -184,12 +185,35 @@ fn show_all(cidrs: &[Cidr]) -> String {
     cidrs.iter().map(Cidr::to_string).collect::<Vec<_>>().join(" ")
 }
 
+/// Makes the TAP device. In a network namespace of its own, where nobody relies on the kind of
+/// device, a veth pair takes its place if there can be none, as in many containers.
+fn open(builder: TapBuilder, queues: usize, isolated: bool) -> Result<Vec<Box<dyn Device>>, Failure> {
+    let boxed = |tap: Tap| -> Box<dyn Device> { Box::new(tap) };
+    match builder.clone().open_queues(queues) {
+        Err(error @ (Error::NoTunDevice(_) | Error::TunForbidden(_))) if isolated && queues == 1 => {
+            let veth = builder.open_veth().map_err(|other| {
+                Failure::failed(format!("{error}; nor is there a veth pair in its place: {other}"))
+            })?;
+            let name = veth.name();
+            eprintln!(
+                "portolan: {name} is a veth pair with a packet socket, as no TAP device can be made here"
+            );
+            log::info!("{error}");
+            Ok(vec![Box::new(veth)])
+        }
+        opened => Ok(opened?.into_iter().map(boxed).collect()),
+    }
+}
+
 /// Puts a fault injector around each queue. They are independent of each other.
-fn impair(taps: Vec<Tap>, impairment: Option<Impairment>) -> (Vec<Box<dyn Device>>, Vec<ImpairCounters>) {
+fn impair(
+    devices: Vec<Box<dyn Device>>,
+    impairment: Option<Impairment>,
+) -> (Vec<Box<dyn Device>>, Vec<ImpairCounters>) {
     let mut counters = Vec::new();
-    let devices = taps.into_iter().map(|tap| -> Box<dyn Device> {
-        let Some(impairment) = impairment else { return Box::new(tap) };
-        let impair = Impair::new(impairment, tap);
+    let devices = devices.into_iter().map(|device| -> Box<dyn Device> {
+        let Some(impairment) = impairment else { return device };
+        let impair = Impair::new(impairment, device);
         counters.push(impair.counters());
         Box::new(impair)
     });

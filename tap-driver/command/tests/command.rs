@@ -200,14 +200,14 @@ fn what_cannot_be_written_is_a_failure() {
 /// Runs in a mount namespace in which /dev/net/tun is another device.
 #[test]
 fn a_tun_device_that_is_none_is_told_from_a_name_that_is_taken() {
-    let script = "mount --bind /dev/null /dev/net/tun && exec \"$PORTOLAN\" up --isolated $OPTIONS -- true";
+    let script = "mount --bind /dev/null /dev/net/tun && exec \"$PORTOLAN\" up $OPTIONS -- true";
     // Root may mount without a user namespace, which some containers forbid.
     let user: &[&str] =
         if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
     for options in ["", "--offload=off", "--queues=2"] {
         let output = Command::new("unshare")
             .args(user)
-            .args(["--mount", "sh", "-c", script])
+            .args(["--mount", "--net", "sh", "-c", script])
             .envs([("PORTOLAN", PORTOLAN), ("OPTIONS", options)])
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
@@ -387,6 +387,44 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Runs `COMMAND` where /dev/net/tun does not exist.
+fn without_tun(command: &str) -> Output {
+    let hidden = format!("mount -t tmpfs none /dev/net && exec {command}");
+    let user: &[&str] =
+        if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
+    Command::new("unshare")
+        .args(user)
+        .args(["--mount", "--net", "sh", "-c", &hidden])
+        .env("PORTOLAN", PORTOLAN)
+        .env_remove("RUST_LOG")
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare of util-linux")
+}
+
+#[test]
+fn a_veth_pair_takes_the_place_of_a_tap_device_that_cannot_be_made() {
+    let script = "ip -br link show portolan0 && curl -s --max-time 20 http://10.0.0.2/ | grep -o '<title>.*</title>' \
+                  && timeout 20 bash -c 'head -c 20000000 /dev/zero >/dev/tcp/10.0.0.2/9' \
+                  && ping -c 1 -W 5 fd10::2 >/dev/null && echo reached";
+    let output = without_tun(&format!("$PORTOLAN up --isolated -- bash -c {script:?}"));
+    let (out, errors) = (stdout(&output), stderr(&output));
+    assert!(output.status.success(), "{out}\n{errors}");
+    assert!(out.contains("ready portolan0: 10.0.0.2/24") && out.contains("portolan0@portolan0-s"), "{out}");
+    assert!(out.contains("<title>") && out.ends_with("reached\n"), "{out}");
+    assert!(errors.contains("portolan0 is a veth pair with a packet socket"), "{errors}");
+
+    let gone = without_tun(
+        "$PORTOLAN up --isolated -- bash -c \"trap '' TERM; ip link delete portolan0; exec sleep 60\"",
+    );
+    assert_eq!(gone.status.code(), Some(1), "{}", stderr(&gone));
+    assert!(stderr(&gone).contains("portolan0: the interface was removed from outside"), "{}", stderr(&gone));
+
+    let shared = without_tun("$PORTOLAN up");
+    assert!(!shared.status.success());
+    assert!(stderr(&shared).contains("there is no usable /dev/net/tun"), "only in a namespace of its own");
 }
 
 #[test]
