@@ -24,9 +24,11 @@ use crate::plan::refused;
 /// ```
 /// use std::net::SocketAddr;
 ///
-/// use portolan_runtime::{Builder, TcpListener, UdpSocket, device::memory_pair};
+/// use portolan_runtime::{Builder, TcpListener, UdpSocket};
 ///
-/// let (device, _other_end) = memory_pair()?;
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
 /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
 ///
 /// let listener = TcpListener::bind(&runtime, "0.0.0.0:80")?;

@@ -19,6 +19,25 @@ use crate::plan::{self, InterfaceSettings, PlannedInterface, refused};
 use crate::runtime::{Devices, Runtime};
 
 /// Puts a stack together and starts it.
+///
+/// ```
+/// use portolan::Config;
+/// use portolan_runtime::Builder;
+///
+/// let mut config = Config::default();
+/// config.memory_limit_bytes = 16 << 20;
+/// config.neighbor.duplicate_address_probes = 0; // nobody else is on this wire
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
+/// let runtime = Builder::new()
+///     .config(config)
+///     .interface(device, ["10.0.0.2/24".parse()?, "fd00::2/64".parse()?])
+///     .gateway("10.0.0.1".parse()?)
+///     .start()?;
+/// assert!(runtime.handle().interfaces().iter().any(|interface| interface.addresses.len() == 2));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Builder {
     config: Config,
     seed: Option<[u8; 32]>,

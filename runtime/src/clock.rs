@@ -9,6 +9,16 @@ use portolan::Instant;
 ///
 /// There is one for the whole process, so that stacks, devices and wrappers can compare their
 /// instants.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use portolan_runtime::Clock;
+///
+/// let deadline = Clock::now() + Duration::from_secs(60);
+/// assert!(Clock::until(deadline) > Duration::from_secs(50));
+/// assert!(Clock::now() <= Clock::now());
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Clock;
 

@@ -18,6 +18,26 @@ const ECHO_HEADER_LEN: usize = 8;
 
 /// A socket for ICMP echo, modelled on Linux's ping sockets: the stack sets identifier and
 /// checksum, and delivers only replies to requests of this socket.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use portolan_runtime::{Builder, EchoSocket};
+///
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (left, right) = wire.build()?;
+/// let runtime = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
+/// let _other = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
+///
+/// let other = "10.0.0.2".parse()?;
+/// let socket = EchoSocket::for_addr(&runtime, other)?;
+/// socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+/// socket.send_request(other, 7, b"payload")?;
+/// let reply = socket.recv_reply()?;
+/// assert_eq!((reply.from, reply.sequence, &reply.payload[..]), (other, 7, &b"payload"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct EchoSocket {
     socket: Arc<Socket>,

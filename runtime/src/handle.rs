@@ -14,6 +14,24 @@ use crate::engine::stacks::Stacks;
 
 /// A handle to a running stack, or to several that form one host, for making sockets and reading
 /// counters. It is cheap to clone and does not keep the runtime alive.
+///
+/// ```
+/// use portolan_runtime::{Builder, Handle, UdpSocket};
+///
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
+/// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+///
+/// let handle: Handle = runtime.handle().clone(); // for another thread
+/// let socket = UdpSocket::bind(&handle, "127.0.0.1:0")?;
+/// socket.send_to(b"hello", socket.local_addr()?)?;
+/// assert_eq!(socket.recv(&mut [0; 8])?, 5);
+/// assert_eq!(handle.stats().udp.in_datagrams, 1);
+/// let routes = handle.with_stack(|stack| stack.routes().len()); // any call of the stack
+/// assert!(routes > 0 && handle.is_running());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Handle {
     pub(crate) stacks: Arc<Stacks>,
@@ -190,10 +208,11 @@ impl AsRef<Handle> for Handle {
 ///
 /// ```
 /// use portolan::Credentials;
-/// use portolan_runtime::device::memory_pair;
 /// use portolan_runtime::{Builder, UdpSocket};
 ///
-/// let (device, _other_end) = memory_pair()?;
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
 /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
 /// let owner = runtime.handle().new_owner()?;
 /// owner.set_credentials(Credentials { pid: 7, uid: 1000, gid: 1000 })?;

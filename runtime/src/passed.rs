@@ -114,10 +114,11 @@ impl UnixStream {
     /// socket that was passed on.
     ///
     /// ```
-    /// use portolan_runtime::device::memory_pair;
     /// use portolan_runtime::{Builder, PassedSocket, UdpSocket, UnixStream};
     ///
-    /// let (device, _other_end) = memory_pair()?;
+    /// # use portolan::Medium::Ip;
+    /// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+    /// # let (device, _other_end) = wire.build()?;
     /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
     ///
     /// let (near, far) = UnixStream::pair(&runtime)?;

@@ -83,10 +83,11 @@ pub(crate) mod sealed {
 ///
 /// ```
 /// use portolan::Interest;
-/// use portolan_runtime::device::memory_pair;
 /// use portolan_runtime::{Builder, Poller, UdpSocket};
 ///
-/// let (device, _other_end) = memory_pair()?;
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
 /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
 /// let sockets = [UdpSocket::bind(&runtime, ([127, 0, 0, 1], 7))?, UdpSocket::bind(&runtime, ([127, 0, 0, 1], 8))?];
 ///

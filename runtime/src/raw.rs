@@ -24,9 +24,11 @@ use crate::socket::settings::{ip_settings, socket_settings};
 /// use std::net::{Ipv4Addr, SocketAddr};
 ///
 /// use portolan::Domain;
-/// use portolan_runtime::{Builder, RawSocket, device::memory_pair};
+/// use portolan_runtime::{Builder, RawSocket};
 ///
-/// let (left, right) = memory_pair()?;
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (left, right) = wire.build()?;
 /// let a = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
 /// let b = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
 ///

@@ -37,10 +37,12 @@ const ANY_PORT: u16 = 53;
 /// [`Handle::set_resolver`]. Clones share settings, cache and counters.
 ///
 /// ```
-/// # use portolan_runtime::{Builder, device::memory_pair};
+/// # use portolan_runtime::Builder;
 /// use portolan_runtime::ResolverConfig;
 ///
-/// # let (device, _other_end) = memory_pair()?;
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
 /// let mut config = ResolverConfig::default();
 /// config.hosts.add("10.0.0.7".parse()?, "printer");
 /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).resolver(config).start()?;

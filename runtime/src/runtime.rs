@@ -28,6 +28,21 @@ pub(crate) type Devices = Vec<(InterfaceId, Box<dyn Device>)>;
 /// dropped, its threads end and the devices are closed, at once: what sockets have still to send is
 /// lost. [`shutdown`](Runtime::shutdown) delivers it first. Every call of a remaining socket then
 /// fails with `NetworkDown`.
+///
+/// ```
+/// use portolan_runtime::{Builder, TcpListener};
+///
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
+/// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+///
+/// let listener = TcpListener::bind(&runtime, "10.0.0.1:80")?; // the runtime itself is a handle
+/// assert_eq!(runtime.handle().sockets().len(), 1);
+/// drop(runtime);
+/// assert!(listener.accept().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Runtime {
     handle: Handle,
@@ -110,8 +125,10 @@ impl Runtime {
     /// ```
     /// # use std::io::{Read, Write};
     /// # use std::time::Duration;
-    /// # use portolan_runtime::{Builder, TcpListener, TcpStream, device::memory_pair};
-    /// # let (left, right) = memory_pair()?;
+    /// # use portolan_runtime::{Builder, TcpListener, TcpStream};
+    /// # use portolan::Medium::Ip;
+    /// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+    /// # let (left, right) = wire.build()?;
     /// # let server = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
     /// # let client = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
     /// let listener = TcpListener::bind(&server, ([10, 0, 0, 1], 7))?;

@@ -27,6 +27,29 @@ pub use socket::TcpSocket;
 /// Several threads may call `accept` at the same time: each connection wakes one of them. In a
 /// runtime with several stacks the listener listens on all of them, each with its part of the
 /// backlog.
+///
+/// ```
+/// use std::io::Write;
+///
+/// use portolan_runtime::{Builder, TcpListener, TcpStream};
+///
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
+/// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+/// let listener = TcpListener::bind(&runtime, "10.0.0.1:13")?;
+/// let accepting = listener.try_clone()?;
+/// let serving = std::thread::spawn(move || {
+///     // Ends when the listener is closed.
+///     accepting.incoming().map_while(Result::ok).for_each(|mut stream| {
+///         let _ = stream.write_all(b"noon");
+///     });
+/// });
+/// assert_eq!(std::io::read_to_string(TcpStream::connect(&runtime, "10.0.0.1:13")?)?, "noon");
+/// listener.close()?;
+/// serving.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TcpListener {
     pub(crate) sockets: Arc<Listening>,
@@ -44,9 +67,11 @@ impl TcpListener {
     /// ```
     /// use std::io::Write;
     ///
-    /// use portolan_runtime::{Builder, TcpListener, TcpStream, device::memory_pair};
+    /// use portolan_runtime::{Builder, TcpListener, TcpStream};
     ///
-    /// let (device, _other_end) = memory_pair()?;
+    /// # use portolan::Medium::Ip;
+    /// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+    /// # let (device, _other_end) = wire.build()?;
     /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
     ///
     /// let listener = TcpListener::bind(&runtime, "0.0.0.0:80")?;
@@ -204,6 +229,33 @@ pub struct Keepalive {
 /// `&TcpStream` reads and writes, too, so two threads can use both directions at once. When the
 /// last clone is dropped the connection is closed: written data is still delivered in the
 /// background, unless SO_LINGER ([`set_linger`](TcpStream::set_linger)) says otherwise.
+///
+/// ```
+/// use std::io::{Read, Write};
+/// use std::net::Shutdown;
+///
+/// use portolan_runtime::{Builder, TcpListener, TcpStream};
+///
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
+/// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+/// let listener = TcpListener::bind(&runtime, "10.0.0.1:7")?;
+/// let echo = std::thread::spawn(move || {
+///     let (stream, _peer) = listener.accept()?;
+///     std::io::copy(&mut &stream, &mut &stream)
+/// });
+///
+/// let mut stream = TcpStream::connect(&runtime, "10.0.0.1:7")?;
+/// stream.set_nodelay(true)?;
+/// stream.write_all(b"there and back")?;
+/// stream.shutdown(Shutdown::Write)?;
+/// let mut text = String::new();
+/// stream.read_to_string(&mut text)?;
+/// assert_eq!(text, "there and back");
+/// assert_eq!(echo.join().unwrap()?, 14);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct TcpStream {
     pub(crate) socket: Arc<Socket>,
@@ -321,9 +373,11 @@ impl TcpStream {
     ///
     /// ```
     /// use bytes::Bytes;
-    /// use portolan_runtime::{Builder, TcpListener, TcpStream, device::memory_pair};
+    /// use portolan_runtime::{Builder, TcpListener, TcpStream};
     ///
-    /// let (device, _other_end) = memory_pair()?;
+    /// # use portolan::Medium::Ip;
+    /// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+    /// # let (device, _other_end) = wire.build()?;
     /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
     /// let listener = TcpListener::bind(&runtime, "10.0.0.1:80")?;
     /// let near = TcpStream::connect(&runtime, "10.0.0.1:80")?;
@@ -400,6 +454,25 @@ impl TcpStream {
     }
 
     /// SO_KEEPALIVE: sets when keep-alive probes are sent; `None` switches them off.
+    ///
+    /// ```
+    /// # use portolan_runtime::{Builder, TcpListener, TcpStream};
+    /// use std::time::Duration;
+    ///
+    /// use portolan_runtime::Keepalive;
+    ///
+    /// # use portolan::Medium::Ip;
+    /// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+    /// # let (device, _other_end) = wire.build()?;
+    /// # let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+    /// # let listener = TcpListener::bind(&runtime, "10.0.0.1:7")?;
+    /// # let stream = TcpStream::connect(&runtime, "10.0.0.1:7")?;
+    /// // A peer that is silent for a minute, and then does not answer three probes, is gone.
+    /// let keepalive = Keepalive { idle: Duration::from_secs(60), interval: Duration::from_secs(10), count: 3 };
+    /// stream.set_keepalive(Some(keepalive))?;
+    /// assert_eq!(stream.keepalive()?, Some(keepalive));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn set_keepalive(&self, keepalive: Option<Keepalive>) -> io::Result<()> {
         if let Some(Keepalive { idle, interval, count }) = keepalive {
             self.socket.set_option(SocketOption::KeepIdle(idle))?;
@@ -536,6 +609,23 @@ impl TcpStream {
     }
 
     /// TCP_INFO: returns round-trip times, windows, losses, rates and more.
+    ///
+    /// ```
+    /// # use std::io::{Read, Write};
+    /// # use portolan_runtime::{Builder, TcpListener, TcpStream};
+    /// # use portolan::Medium::Ip;
+    /// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+    /// # let (device, _other_end) = wire.build()?;
+    /// # let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+    /// # let listener = TcpListener::bind(&runtime, "10.0.0.1:7")?;
+    /// # let mut stream = TcpStream::connect(&runtime, "10.0.0.1:7")?;
+    /// stream.write_all(b"hello")?;
+    /// # listener.accept()?.0.read_exact(&mut [0; 5])?;
+    /// let info = stream.info()?;
+    /// println!("{info:?}");
+    /// assert_eq!(info.total_retrans, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn info(&self) -> io::Result<TcpInfo> {
         self.socket.call(|stack, now, d| stack.info(now, d))
     }

@@ -19,6 +19,26 @@ use crate::socket::settings::{ip_settings, socket_settings};
 use crate::socket::{Socket, domain_of};
 
 /// A datagram socket, modelled on `std::net::UdpSocket`.
+///
+/// ```
+/// use portolan_runtime::{Builder, UdpSocket};
+///
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (left, right) = wire.build()?;
+/// let a = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
+/// let b = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
+///
+/// let server = UdpSocket::bind(&a, "10.0.0.1:9000")?;
+/// let client = UdpSocket::bind(&b, "0.0.0.0:0")?;
+/// client.connect("10.0.0.1:9000")?;
+/// client.send(b"question")?;
+/// let mut buf = [0; 1500];
+/// let (len, peer) = server.recv_from(&mut buf)?;
+/// server.send_to(&buf[..len], peer)?;
+/// assert_eq!(client.recv(&mut buf)?, b"question".len());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct UdpSocket {
     pub(crate) socket: Arc<Socket>,
@@ -34,9 +54,11 @@ impl UdpSocket {
     /// address takes IPv4, too.
     ///
     /// ```
-    /// use portolan_runtime::{Builder, UdpSocket, device::memory_pair};
+    /// use portolan_runtime::{Builder, UdpSocket};
     ///
-    /// let (device, _other_end) = memory_pair()?;
+    /// # use portolan::Medium::Ip;
+    /// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+    /// # let (device, _other_end) = wire.build()?;
     /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
     ///
     /// let server = UdpSocket::bind(&runtime, "10.0.0.1:53")?;

@@ -25,10 +25,11 @@ use crate::socket::unix::path_name;
 /// ```
 /// use std::io::{Read, Write};
 ///
-/// use portolan_runtime::device::memory_pair;
 /// use portolan_runtime::{Builder, UnixListener, UnixStream};
 ///
-/// let (device, _other_end) = memory_pair()?;
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
 /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
 ///
 /// let listener = UnixListener::bind(&runtime, "/run/server")?;
@@ -145,6 +146,24 @@ impl<'a> IntoIterator for &'a UnixListener {
 ///
 /// `&UnixStream` reads and writes, too, so two threads can use both directions at once. When the
 /// last clone is dropped the connection is closed. The peer can still read what was written before.
+///
+/// ```
+/// use std::io::{Read, Write};
+///
+/// use portolan_runtime::{Builder, UnixStream};
+///
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
+/// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+///
+/// let (mut near, mut far) = UnixStream::pair(&runtime)?;
+/// near.write_all(b"hello")?;
+/// let mut word = [0; 5];
+/// far.read_exact(&mut word)?;
+/// assert_eq!(&word, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct UnixStream {
     pub(crate) socket: Arc<Socket>,
@@ -273,6 +292,24 @@ impl HasSockets for UnixStream {
 
 /// A datagram socket inside one host, modelled on `std::os::unix::net::UnixDatagram`. Datagrams are
 /// neither lost nor reordered: a sender waits while the receiver's queue is full.
+///
+/// ```
+/// use portolan_runtime::{Builder, UnixDatagram};
+///
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
+/// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
+///
+/// let log = UnixDatagram::bind(&runtime, "/dev/log")?;
+/// let program = UnixDatagram::unbound(&runtime)?;
+/// program.send_to(b"started", "/dev/log")?;
+/// let mut line = [0; 1000];
+/// let (len, from) = log.recv_from(&mut line)?;
+/// assert_eq!(&line[..len], b"started");
+/// assert!(from.is_unnamed());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct UnixDatagram {
     pub(crate) socket: Arc<Socket>,

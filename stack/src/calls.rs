@@ -175,6 +175,29 @@ macro_rules! calls {
 
 calls! {
     /// Creates a socket, with the lowest free descriptor.
+    ///
+    /// ```
+    /// use portolan::{Config, Domain, Error, Instant, SocketKind, Stack};
+    ///
+    /// let now = Instant::ZERO;
+    /// let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// let listener = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// stack.bind(listener, ([127, 0, 0, 1], 80))?;
+    /// stack.listen(listener, 128)?;
+    /// let client = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// assert_eq!(stack.connect(now, client, ([127, 0, 0, 1], 80)), Err(Error::InProgress));
+    /// while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
+    ///
+    /// let (server, peer) = stack.accept(listener)?;
+    /// assert_eq!(peer.ip(), Some(stack.local_addr(client)?));
+    /// stack.send(now, client, b"hello")?;
+    /// stack.close(now, client)?;
+    /// while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
+    /// let mut buf = [0; 10];
+    /// assert_eq!(stack.recv(now, server, &mut buf)?, 5);
+    /// assert_eq!(stack.recv(now, server, &mut buf)?, 0); // the end of the stream
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn socket(&mut self, domain: Domain, kind: SocketKind) -> Result<Descriptor> {
         let (stack, caller) = self.caller_mut();
         let (mut env, kinds) = stack.parts();
@@ -259,6 +282,18 @@ calls! {
     }
 
     /// Like [`send`](Stack::send) without a copy: the slice is kept until it is acknowledged.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use portolan::{Config, Domain, Instant, SocketKind, Stack};
+    ///
+    /// let now = Instant::ZERO;
+    /// let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// let [near, far] = stack.socket_pair(Domain::Unix, SocketKind::Stream)?;
+    /// stack.send_bytes(now, near, Bytes::from_static(b"not copied"))?;
+    /// assert_eq!(&stack.recv_bytes(now, far, usize::MAX)?[..], b"not copied");
+    /// # Ok::<(), portolan::Error>(())
+    /// ```
     pub fn send_bytes(&mut self, now: Instant, d: Descriptor, data: Bytes) -> Result<usize> {
         self.send_bytes_with(now, d, data, SendFlags::default())
     }
@@ -515,6 +550,18 @@ calls! {
     }
 
     /// Sets an option. `InvalidArgument` for a value out of its range, or IPV6_V6ONLY after `bind`.
+    ///
+    /// ```
+    /// use portolan::{Config, Domain, Instant, SocketKind, SocketOption, Stack};
+    ///
+    /// let now = Instant::ZERO;
+    /// let mut stack = Stack::new(Config::default(), [7; 32], now);
+    /// let socket = stack.socket(Domain::V4, SocketKind::Stream)?;
+    /// stack.set_option(now, socket, SocketOption::NoDelay(true))?;
+    /// stack.set_option(now, socket, SocketOption::ReceiveBuffer(1 << 20))?;
+    /// assert!(stack.options(socket)?.tcp.nodelay);
+    /// # Ok::<(), portolan::Error>(())
+    /// ```
     pub fn set_option(&mut self, now: Instant, d: Descriptor, option: SocketOption) -> Result<()> {
         call_at(self, now, d, |kind, env, id| {
             env.check_multicast_option(id, option)?;

@@ -18,6 +18,18 @@ pub use tcp::{Ecn, MtuProbing, SynCookieMode, TcpConfig};
 pub use unix::UnixConfig;
 
 /// The tunables of a stack. `Config::default()` suits a server on a LAN or the Internet.
+///
+/// ```
+/// use portolan::Config;
+///
+/// let mut config = Config::default();
+/// config.memory_limit_bytes = 64 << 20;
+/// config.tcp.max_buffer_bytes = 1 << 20;
+/// config.neighbor.duplicate_address_probes = 0;
+/// assert!(config.check().is_ok());
+/// config.memory_limit_bytes = 1000;
+/// println!("{}", config.check().unwrap_err()); // says which field is wrong, and what it may be
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {

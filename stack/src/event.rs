@@ -109,6 +109,29 @@ impl BitOr for Wakeup {
 /// Events are edge-triggered: one is queued when something changes (data arrived, room was made, a
 /// connection was accepted or ended), not while a condition lasts. Several changes before the next
 /// [`poll_event`](crate::Stack::poll_event) are one event.
+///
+/// ```
+/// use portolan::{Config, Domain, Error, Instant, SocketKind, Stack};
+///
+/// let now = Instant::ZERO;
+/// let mut stack = Stack::new(Config::default(), [7; 32], now);
+/// let socket = stack.socket(Domain::V4, SocketKind::Datagram)?;
+/// stack.bind(socket, ([127, 0, 0, 1], 7))?;
+/// stack.send_to(now, socket, b"to itself", ([127, 0, 0, 1], 7))?;
+/// while stack.poll_transmit(now).is_some() || stack.handle_loopback(now) {}
+///
+/// while let Some(event) = stack.poll_event() {
+///     assert_eq!(event.socket, stack.socket_id(socket)?);
+///     if event.readiness.readable {
+///         // All that is there, because the next datagram is another event.
+///         while let Ok((datagram, meta)) = stack.recv_msg(now, socket) {
+///             assert_eq!((&datagram[..], meta.peer().port()), (&b"to itself"[..], 7));
+///         }
+///     }
+/// }
+/// assert_eq!(stack.recv_msg(now, socket), Err(Error::WouldBlock));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
@@ -119,6 +142,22 @@ pub struct Event {
 }
 
 /// When the stack wants [`handle_timeout`](crate::Stack::handle_timeout) called, and why.
+///
+/// ```
+/// use portolan::{Config, Instant, InterfaceConfig, MacAddr, Medium, Stack};
+///
+/// let mut now = Instant::ZERO;
+/// let mut stack = Stack::new(Config::default(), [7; 32], now);
+/// let medium = Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, 1]));
+/// stack.add_interface(now, InterfaceConfig::new(medium).address("10.0.0.1/24".parse()?))?;
+/// // The stack probes whether another host has the address.
+/// let deadline = stack.poll_timeout().expect("a timer runs");
+/// println!("{:?} at {}", deadline.kind, deadline.at);
+/// now = deadline.at; // a program sleeps until then, or until a frame arrives
+/// stack.handle_timeout(now);
+/// assert!(stack.poll_transmit(now).is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadline {

@@ -15,6 +15,13 @@ use core::fmt;
 ///
 /// For received frames no offloads are declared: each [`Frame`](crate::Frame) says what was done to
 /// it.
+///
+/// ```
+/// use portolan::Offloads;
+///
+/// let of_device = Offloads::NONE.checksum(true).tcp4(true);
+/// assert!(of_device.tcp4 && !of_device.udp);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Offloads {

@@ -8,6 +8,18 @@ use core::time::Duration;
 /// A moment: nanoseconds since an epoch that the caller chooses. The range is 584 years.
 ///
 /// The stack uses only differences. The caller promises that time never goes back.
+///
+/// ```
+/// use core::time::Duration;
+///
+/// use portolan::Instant;
+///
+/// let start = Instant::from_millis(1500);
+/// assert_eq!(start + Duration::from_millis(500), Instant::from_secs(2));
+/// assert_eq!(Instant::from_secs(2) - start, Duration::from_millis(500));
+/// assert_eq!(start.duration_since(Instant::from_secs(2)), Duration::ZERO); // never negative
+/// assert_eq!(start.to_string(), "1.500000s");
+/// ```
 // Stored as nanoseconds plus one, so that an `Option` of it is not larger.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(NonZeroU64);

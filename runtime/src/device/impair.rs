@@ -14,6 +14,25 @@ use crate::sync::Mutex;
 
 /// A device behind a bad network: loss, outages, duplication, reordering, delay, jitter, corruption
 /// and a limited rate, in both directions.
+///
+/// ```
+/// use portolan_runtime::device::Impair;
+/// use portolan_runtime::{Builder, UdpSocket};
+///
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (left, right) = wire.build()?;
+/// let right = Impair::new("dup=100%,seed=7".parse()?, right); // every frame arrives twice
+/// let counters = right.counters();
+/// let a = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
+/// let b = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
+///
+/// let receiver = UdpSocket::bind(&a, "10.0.0.1:9")?;
+/// UdpSocket::bind(&b, "10.0.0.2:0")?.send_to(b"once", "10.0.0.1:9")?;
+/// assert_eq!((receiver.recv(&mut [0; 9])?, receiver.recv(&mut [0; 9])?), (4, 4));
+/// assert!(counters.outgoing().duplicated > 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Impair<D> {
     device: D,

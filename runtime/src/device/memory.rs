@@ -16,6 +16,20 @@ pub fn memory_pair() -> io::Result<(MemoryDevice, MemoryDevice)> {
 }
 
 /// The settings of a pair of devices joined by a wire in memory.
+///
+/// ```
+/// use portolan::{Medium, Offloads};
+/// use portolan_runtime::Builder;
+/// use portolan_runtime::device::MemoryPair;
+///
+/// // Bare IP with the largest MTU, and nothing to compute: the fastest wire there is.
+/// let pair = MemoryPair::new().mediums(Medium::Ip, Medium::Ip).mtu(65535).offloads(Offloads::ALL);
+/// let (left, right) = pair.build()?;
+/// let a = Builder::new().interface(left, ["10.0.0.1/24".parse()?]).start()?;
+/// let b = Builder::new().interface(right, ["10.0.0.2/24".parse()?]).start()?;
+/// # drop((a, b));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct MemoryPair {
     mediums: [Medium; 2],

@@ -27,6 +27,22 @@ const SNAP_LEN: u32 = 256 << 10;
 /// The file is a pcap with nanosecond timestamps, for `tcpdump -r` and Wireshark. It is flushed at
 /// the latest half a second after a frame, and when the device is dropped. An error while writing
 /// is logged once and ends the recording; the device continues.
+///
+/// ```
+/// use portolan_runtime::device::PcapWriter;
+/// use portolan_runtime::{Builder, UdpSocket};
+///
+/// let path = std::env::temp_dir().join(format!("portolan-doc-{}.pcap", std::process::id()));
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
+/// let runtime = Builder::new().interface(PcapWriter::create(&path, device)?, ["10.0.0.1/24".parse()?]).start()?;
+/// UdpSocket::bind(&runtime, "0.0.0.0:0")?.send_to(b"hello", "10.0.0.2:9")?;
+/// drop(runtime); // the file is complete
+/// assert!(std::fs::metadata(&path)?.len() > 24); // more than the header of the file
+/// # std::fs::remove_file(&path)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct PcapWriter<D> {
     device: D,
     /// The recording, which other writers may share; `None` after an error.

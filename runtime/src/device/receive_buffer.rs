@@ -13,6 +13,18 @@ use crate::pool::{Pieces, Pool};
 /// one byte in a receive queue does not hold the memory of the longest frame. A frame of at least
 /// half the longest length keeps the memory that it was read into; a shorter one is copied into a
 /// piece of its own size.
+///
+/// ```
+/// use std::io::Read;
+///
+/// use portolan_runtime::device::ReceiveBuffer;
+///
+/// let mut device: &[u8] = b"one frame";
+/// let mut buffer = ReceiveBuffer::new(1514);
+/// let frame = buffer.read_frame(|room| device.read(room))?;
+/// assert_eq!(frame.as_deref(), Some(&b"one frame"[..]));
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct ReceiveBuffer {
     /// The memory that the next frame is read into; `None` after a frame has kept it.

@@ -16,9 +16,11 @@ use crate::tcp::{TcpListener, TcpStream};
 ///
 /// ```
 /// use portolan::SocketOption;
-/// use portolan_runtime::{Builder, TcpSocket, device::memory_pair};
+/// use portolan_runtime::{Builder, TcpSocket};
 ///
-/// let (device, _other_end) = memory_pair()?;
+/// # use portolan::Medium::Ip;
+/// # let wire = portolan_runtime::device::MemoryPair::new().mediums(Ip, Ip);
+/// # let (device, _other_end) = wire.build()?;
 /// let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse()?]).start()?;
 ///
 /// let socket = TcpSocket::new_v4(&runtime)?;

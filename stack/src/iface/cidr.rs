@@ -6,6 +6,16 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
 /// An address and the prefix length of its network: `10.0.0.2/24`.
+///
+/// ```
+/// use portolan::Cidr;
+///
+/// let network: Cidr = "10.0.0.1/24".parse()?;
+/// assert_eq!(network.prefix_len, 24);
+/// assert!(network.contains("10.0.0.77".parse()?) && !network.contains("10.0.1.1".parse()?));
+/// assert!("10.0.0.1/33".parse::<Cidr>().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 // Exhaustive: an address and a prefix length are all there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cidr {

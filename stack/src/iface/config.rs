@@ -14,6 +14,21 @@ use crate::link::medium::Medium;
 use crate::offload::Offloads;
 
 /// The configuration of an interface that is added to a stack.
+///
+/// ```
+/// use portolan::{Config, Instant, InterfaceConfig, MacAddr, Medium, Stack};
+///
+/// let mut stack = Stack::new(Config::default(), [7; 32], Instant::ZERO);
+/// let ethernet = InterfaceConfig::new(Medium::Ethernet(MacAddr([2, 0, 0, 0, 0, 1])))
+///     .name("lan")
+///     .mtu(9000)
+///     .address("192.0.2.1/24".parse()?)
+///     .address("2001:db8::1/64".parse()?);
+/// let lan = stack.add_interface(Instant::ZERO, ethernet)?;
+/// let tunnel = stack.add_interface(Instant::ZERO, InterfaceConfig::new(Medium::Ip).address("10.7.0.1/24".parse()?))?;
+/// assert_ne!(lan, tunnel);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct InterfaceConfig {

@@ -8,6 +8,17 @@ use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
 
 /// A route: where packets for a destination go.
+///
+/// ```
+/// use portolan::{Cidr, Config, Instant, InterfaceConfig, Medium, Route, Stack};
+///
+/// let mut stack = Stack::new(Config::default(), [7; 32], Instant::ZERO);
+/// let config = InterfaceConfig::new(Medium::Ip).address("10.0.0.2/24".parse()?);
+/// let iface = stack.add_interface(Instant::ZERO, config)?;
+/// stack.add_route(Route::new(Cidr::ANY_V4, iface).via("10.0.0.1".parse()?))?; // the default route
+/// stack.add_route(Route::new("10.8.0.0/16".parse()?, iface).via("10.0.0.9".parse()?).metric(5))?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Route {

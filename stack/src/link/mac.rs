@@ -5,6 +5,15 @@ use core::net::{IpAddr, Ipv6Addr};
 use core::str::FromStr;
 
 /// A MAC address.
+///
+/// ```
+/// use portolan::MacAddr;
+///
+/// let mac: MacAddr = "02:00:5e:00:00:01".parse()?;
+/// assert_eq!(mac, MacAddr([2, 0, 0x5e, 0, 0, 1]));
+/// assert_eq!(mac.to_string(), "02:00:5e:00:00:01");
+/// # Ok::<(), portolan::ParseMacAddrError>(())
+/// ```
 // Exhaustive: an address is its six octets.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MacAddr(pub [u8; 6]);

@@ -124,6 +124,16 @@ impl fmt::Display for SockAddr {
 ///
 /// `Display` shows a path as it is, an abstract name with `@` for its NUL, as `ss` does, and
 /// nothing for a socket without a name. Bytes that are not printable ASCII are escaped.
+///
+/// ```
+/// use portolan::UnixAddr;
+///
+/// let path = UnixAddr::path("/run/server")?;
+/// assert_eq!(path.as_path(), Some(&b"/run/server"[..]));
+/// assert!(UnixAddr::abstract_name("server")?.as_path().is_none());
+/// assert!(UnixAddr::UNNAMED.is_unnamed());
+/// # Ok::<(), portolan::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixAddr(Name);
 

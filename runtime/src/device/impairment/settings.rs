@@ -11,6 +11,20 @@ use std::time::Duration;
 /// `loss=3%,dup=1%,reorder=1%,delay=20ms,jitter=5ms,rate=100mbit,queue=625kB,corrupt=0.1%,mark=1%,limit=1000,seed=7`,
 ///
 /// with any of these settings, each at most once and in any order.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use portolan_runtime::device::Impairment;
+///
+/// let impairment: Impairment = "loss=3%,delay=20ms".parse()?;
+/// let mut same = Impairment::default();
+/// (same.loss, same.delay) = (0.03, Duration::from_millis(20));
+/// assert_eq!(impairment, same);
+/// let error = "loss=lots".parse::<Impairment>().unwrap_err();
+/// println!("{error}"); // says what is wrong
+/// # Ok::<(), portolan_runtime::device::ParseImpairmentError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Impairment {
