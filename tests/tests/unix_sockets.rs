@@ -5,7 +5,7 @@
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
-use portolan::{Shutdown, SocketKind};
+use portolan::{Domain, Shutdown, SocketKind};
 use portolan_tests::host::{is_judge, kernel_version};
 use portolan_tests::peek_offset;
 use portolan_tests::unix_sockets::{Call, Name, compare_calls};
@@ -38,9 +38,27 @@ fn peeks_at_an_offset_return_what_linux_returns() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     for (domain, kind) in peek_offset::KINDS {
         for seed in 0..300 {
-            if let Some(difference) = peek_offset::find_difference(domain, kind, seed).expect("sockets") {
+            if let Some(difference) =
+                peek_offset::find_difference(domain, kind, false, seed).expect("sockets")
+            {
                 panic!("{domain:?} {kind:?}, seed {seed}:\n{difference}");
             }
+        }
+    }
+}
+
+/// MSG_OOB, SO_OOBINLINE and SIOCATMARK, also with MSG_PEEK and SO_PEEK_OFF.
+#[test]
+fn urgent_data_of_a_stream_is_what_it_is_on_linux() {
+    if !is_judge() {
+        println!("this kernel is {}, which calls were not compared with", kernel_version());
+        return;
+    }
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for seed in 0..1000 {
+        let found = peek_offset::find_difference(Domain::Unix, SocketKind::Stream, true, seed);
+        if let Some(difference) = found.expect("sockets") {
+            panic!("seed {seed}:\n{difference}");
         }
     }
 }

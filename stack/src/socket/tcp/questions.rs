@@ -47,7 +47,7 @@ pub(crate) fn is_at_mark(socket: &Socket) -> Result<bool> {
     match &socket.protocol {
         Protocol::Tcp(TcpSocket::Stream(stream)) => Ok(stream.connection.is_at_mark()),
         Protocol::Tcp(_) => Ok(false),
-        Protocol::Unix(_) if socket.kind == SocketKind::Stream => Ok(false),
+        Protocol::Unix(unix) if socket.kind == SocketKind::Stream => Ok(unix.is_at_mark()),
         _ => Err(Error::NotSupported),
     }
 }

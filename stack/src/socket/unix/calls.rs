@@ -129,14 +129,11 @@ impl ProtocolCalls for UnixSockets {
         if meta.peer.is_some() {
             return Err(Error::InvalidArgument);
         }
-        if flags.contains(SendFlags::OOB) {
-            return Err(Error::NotSupported);
-        }
-        self.send_message(env, id, &data, None, &[])
+        self.send_message(env, id, &data, None, &[], flags.contains(SendFlags::OOB))
     }
 
     fn send_to(&mut self, env: &mut Env<'_>, id: SocketId, data: &[u8], to: &SockAddr) -> Result<usize> {
-        self.send_message(env, id, &SendData::Slice(data), Some(to.to_unix()?), &[])
+        self.send_message(env, id, &SendData::Slice(data), Some(to.to_unix()?), &[], false)
     }
 
     /// As on Linux, descriptors that were passed on are closed.
@@ -160,11 +157,13 @@ impl ProtocolCalls for UnixSockets {
         flags: RecvFlags,
     ) -> Result<message::Received> {
         if flags.contains(RecvFlags::OOB) {
-            return Err(Error::NotSupported);
+            return self.receive_urgent(env, id, bufs, flags.contains(RecvFlags::PEEK));
         }
         let (copied, len) = if flags.contains(RecvFlags::PEEK) {
             let offset = env.common.peek_offset(id);
-            let peeked = env.common.record_mut(id)?.unix_mut()?.peek_into(bufs, offset);
+            let socket = env.common.record_mut(id)?;
+            let is_inline = socket.options.oob_inline;
+            let peeked = socket.unix_mut()?.peek_into(bufs, offset, is_inline);
             env.common.note_readiness(id, Wakeup::NONE);
             let (copied, len) = peeked?;
             env.common.on_peeked(id, copied);
@@ -246,7 +245,7 @@ impl UnixSockets {
         let caller = env.common.caller;
         let sockets = message.rights.iter().map(|d| env.common.owners.socket(caller, *d));
         let sockets = sockets.collect::<Result<Vec<SocketId>>>()?;
-        self.send_message(env, id, &data, message.to.as_ref(), &sockets)
+        self.send_message(env, id, &data, message.to.as_ref(), &sockets, false)
     }
 
     pub(crate) fn receive_with_rights(

@@ -1,10 +1,10 @@
 //! Unix-domain sockets: communication between the owners of one stack.
 //!
 //! Read `state` (what a socket holds) and `names`, then `calls` (the calls), `connecting`
-//! (`listen`, `connect`, `accept`, `socketpair`), `transfer` (sending and receiving), `waiting`
-//! (how senders learn that a full queue has room again), `rights`
-//! (descriptors that are passed, and the search for those that nobody can receive) and `releasing`
-//! (closing those).
+//! (`listen`, `connect`, `accept`, `socketpair`), `transfer` (sending and receiving), `urgent`
+//! (MSG_OOB), `waiting` (how senders learn that a full queue has room again), `rights` (descriptors
+//! that are passed, and the search for those that nobody can receive) and `releasing` (closing
+//! those).
 //!
 //! Nothing here becomes a packet: a message goes from the call that sends it to the queue of its
 //! receiver.
@@ -18,6 +18,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod transfer;
+mod urgent;
 mod waiting;
 
 pub use calls::{UnixMessage, UnixSend};

@@ -34,6 +34,9 @@ pub(crate) struct UnixSocket {
     pub(in crate::socket) peer_name: UnixAddr,
     /// What waits to be received.
     pub(super) queue: VecDeque<QueuedMessage>,
+    /// The place in `queue` of the byte of a stream that was last sent as urgent. Once it is
+    /// received as urgent, an empty message is left in its place: the mark.
+    pub(super) urgent: Option<usize>,
     /// The bytes of data in `queue`.
     pub(super) queued_len: usize,
     /// What `queue` costs.
@@ -116,6 +119,7 @@ impl UnixSocket {
             peer: None,
             peer_name: UnixAddr::UNNAMED,
             queue: VecDeque::new(),
+            urgent: None,
             queued_len: 0,
             queued_cost: 0,
             outgoing_cost: 0,
@@ -161,6 +165,7 @@ impl UnixSocket {
 
     pub(super) fn pop(&mut self) -> Option<QueuedMessage> {
         let message = self.queue.pop_front()?;
+        self.urgent = self.urgent.and_then(|at| at.checked_sub(1));
         self.queued_len -= message.data.len();
         self.queued_cost -= message.cost;
         if self.queue.is_empty() {
@@ -177,6 +182,9 @@ impl UnixSocket {
 
     /// Whether a receive that has taken a slice may take the next one, too.
     pub(in crate::socket) fn may_read_on(&self) -> bool {
+        if self.is_at_mark() {
+            return false;
+        }
         let is_same = |last| self.queue.front().is_none_or(|next| next.credentials == last);
         self.last_slice.is_some_and(|last| !self.passes_credentials || is_same(last))
     }
@@ -205,16 +213,21 @@ impl UnixSocket {
     }
 
     /// Copies what a receive would return, after `offset` bytes if SO_PEEK_OFF is on. Returns the
-    /// number of bytes that were copied, and the length of what is left of the message.
+    /// number of bytes that were copied, and the length of what is left of the message. `is_inline`:
+    /// SO_OOBINLINE.
     pub(super) fn peek_into(
         &mut self,
         bufs: &mut [&mut [u8]],
         offset: Option<usize>,
+        is_inline: bool,
     ) -> Result<(usize, usize)> {
         if !self.check_receiver()? {
             return Ok((0, 0));
         }
-        let Some((at, skipped)) = self.find_to_peek(offset) else {
+        let is_stream = self.kind == SocketKind::Stream;
+        let found =
+            if is_stream { self.find_in_stream(offset, is_inline) } else { self.find_to_peek(offset) };
+        let Some((at, skipped)) = found else {
             return match self.error.take() {
                 Some(error) => Err(error),
                 None => self.end_of_data().map(|()| (0, 0)),
@@ -222,13 +235,14 @@ impl UnixSocket {
         };
         let first = &mut self.queue[at];
         first.is_peeked = true;
-        if self.kind != SocketKind::Stream {
+        if !is_stream {
             let data = &first.data[skipped..];
             return Ok((copy_into(data, bufs), data.len()));
         }
         let credentials = first.credentials;
-        let (mut to, mut skipped) = (Scatter::new(bufs), skipped);
-        for message in self.queue.range(at..) {
+        let (mut to, mut skipped, mut next) = (Scatter::new(bufs), skipped, Some(at));
+        while let Some(at) = next {
+            let message = &self.queue[at];
             if self.passes_credentials && message.credentials != credentials {
                 break;
             }
@@ -236,8 +250,23 @@ impl UnixSocket {
             if to.is_full() || message.rights.is_some() {
                 break;
             }
+            next = self.peek_beyond_mark(at + 1, to.copied > 0, is_inline);
         }
         Ok((to.copied, to.copied))
+    }
+
+    /// The place of the piece of a stream that a peek copies first, and how many bytes of it are to
+    /// be skipped. As on Linux SO_PEEK_OFF counts urgent data behind the front, too.
+    fn find_in_stream(&self, offset: Option<usize>, is_inline: bool) -> Option<(usize, usize)> {
+        let (mut at, mut left) = (self.peek_beyond_mark(0, false, is_inline)?, offset.unwrap_or(0));
+        loop {
+            let len = self.queue.get(at)?.data.len();
+            if left < len {
+                return Some((at, left));
+            }
+            left -= len;
+            at += 1;
+        }
     }
 
     /// The place in the queue of the message that lies `offset` bytes behind the front, and how
@@ -312,7 +341,7 @@ impl ProtocolState for UnixSocket {
             peer_closed: self.is_read_shut,
             hung_up: self.is_read_shut && self.is_write_shut || was_never_connected,
             error: self.error.is_some(),
-            urgent: false,
+            urgent: self.urgent.is_some(),
         }
     }
 

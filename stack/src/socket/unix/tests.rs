@@ -566,8 +566,40 @@ fn several_buffers_and_flags_are_filled_as_one() {
         let rest = stack.recv(NOW, far, &mut [0; 4]);
         assert_eq!(rest, if kind == SocketKind::Stream { Ok(1) } else { Err(Error::WouldBlock) });
         let urgent = stack.send_with(NOW, near, b"x", SendFlags::OOB);
-        assert_eq!(urgent, Err(Error::NotSupported));
+        assert_eq!(urgent, if kind == SocketKind::Stream { Ok(1) } else { Err(Error::NotSupported) });
     }
+}
+
+/// As on Linux: a read ends before an urgent byte, and descriptors that came with that byte are
+/// lost when it is received on its own.
+#[test]
+fn the_last_byte_that_is_sent_as_urgent_is_urgent() {
+    let mut stack = stack();
+    let [near, far] = pair(&mut stack, SocketKind::Stream);
+    assert_eq!(stack.send_with(NOW, near, b"abU", SendFlags::OOB), Ok(3));
+    assert_eq!(stack.send(NOW, near, b"cd"), Ok(2));
+    assert!(stack.readiness(far).unwrap().urgent);
+    let mut buf = [0; 9];
+    assert_eq!(stack.recv_bytes(NOW, far, 9).unwrap(), &b"ab"[..]);
+    assert_eq!((stack.at_mark(far), stack.may_read_on(far)), (Ok(true), Ok(false)));
+    for flags in [RecvFlags::OOB | RecvFlags::PEEK, RecvFlags::OOB] {
+        assert_eq!((stack.recv_with(NOW, far, &mut buf, flags), buf[0]), (Ok(1), b'U'));
+    }
+    assert_eq!(stack.recv_with(NOW, far, &mut buf, RecvFlags::OOB), Err(Error::InvalidArgument));
+    assert_eq!((stack.at_mark(far), stack.unread_bytes(far)), (Ok(true), Ok(2)));
+    assert_eq!(stack.recv_bytes(NOW, far, 9).unwrap(), &b"cd"[..]);
+    // Inline it is read with the rest.
+    stack.set_option(NOW, far, SocketOption::OobInline(true)).unwrap();
+    stack.send_with(NOW, near, b"V", SendFlags::OOB).unwrap();
+    stack.send(NOW, near, b"ef").unwrap();
+    assert_eq!((stack.recv(NOW, far, &mut buf), &buf[..3]), (Ok(3), &b"Vef"[..]));
+    // A byte that is passed over leaves nothing behind.
+    stack.set_option(NOW, far, SocketOption::OobInline(false)).unwrap();
+    let idle = stack.memory_bytes();
+    stack.send_with(NOW, near, b"W", SendFlags::OOB).unwrap();
+    assert_eq!(stack.recv(NOW, far, &mut buf), Err(Error::WouldBlock));
+    assert!(!stack.readiness(far).unwrap().readable);
+    assert_eq!((stack.unread_bytes(far), stack.memory_bytes()), (Ok(0), idle));
 }
 
 /// The name of a sender is the one that it has when its message is received, or had when it was

@@ -68,6 +68,7 @@ impl UnixSockets {
         data: &SendData<'_>,
         to: Option<&UnixAddr>,
         passed: &[SocketId],
+        is_urgent: bool,
     ) -> Result<usize> {
         let mut held = None;
         if !passed.is_empty() {
@@ -76,10 +77,12 @@ impl UnixSockets {
         }
         let unix = env.common.record(id)?.unix()?;
         let sent = match unix.kind {
-            SocketKind::Stream => self.send_stream(env, id, data, to, &mut held),
+            SocketKind::Stream => self.send_stream(env, id, data, to, &mut held, is_urgent),
+            SocketKind::Datagram if is_urgent => Err(Error::NotSupported),
             SocketKind::Datagram => self.send_datagram(env, id, data, to, &mut held),
             _ => match unix.error {
                 None if unix.stage != UnixStage::Connected => Err(Error::NotConnected),
+                None if is_urgent => Err(Error::NotSupported),
                 _ => self.send_datagram(env, id, data, None, &mut held),
             },
         };
@@ -101,7 +104,11 @@ impl UnixSockets {
         data: &SendData<'_>,
         to: Option<&UnixAddr>,
         held: &mut Option<PassedSockets>,
+        is_urgent: bool,
     ) -> Result<usize> {
+        if is_urgent && data.len() == 0 {
+            return Err(Error::NotSupported);
+        }
         let socket = env.common.record(id)?;
         let (unix, buffer) = (socket.unix()?, socket.options.send_buffer);
         if to.is_some() {
@@ -119,9 +126,12 @@ impl UnixSockets {
                 Ok(other) if !other.unix()?.is_read_shut => Ok(()),
                 _ => Err(Error::BrokenPipe),
             });
-            let len = (data.len() - sent).min(most);
-            let delivered = ready.and_then(|()| self.deliver(env, id, peer, || data.part(sent, len), held));
-            match delivered {
+            // The last byte, if it is urgent, is a piece of its own.
+            let is_last = is_urgent && sent + 1 == data.len();
+            let before_last = data.len() - usize::from(is_urgent && !is_last);
+            let len = (before_last - sent).min(most);
+            let part = || data.part(sent, len);
+            match ready.and_then(|()| self.deliver(env, id, peer, part, held, is_last)) {
                 Ok(()) => sent += len,
                 Err(error) if sent == 0 => return Err(error),
                 Err(_) => break,
@@ -174,7 +184,7 @@ impl UnixSockets {
             self.stall(env, id, receiver);
             return Err(Error::WouldBlock);
         }
-        self.deliver(env, id, receiver, || data.part(0, kept), held)?;
+        self.deliver(env, id, receiver, || data.part(0, kept), held, false)?;
         // A connected sender that has filled the queue is not writable.
         if env.common.wait_for_peer(id) {
             env.common.note_readiness(id, Wakeup::NONE);
@@ -207,6 +217,7 @@ impl UnixSockets {
         receiver: SocketId,
         data: impl FnOnce() -> Bytes,
         held: &mut Option<PassedSockets>,
+        is_urgent: bool,
     ) -> Result<()> {
         let credentials = env.common.owners.credentials(env.common.caller)?;
         let queued = env.common.record(receiver)?.unix()?.queued_cost;
@@ -219,7 +230,11 @@ impl UnixSockets {
         sender.outgoing_cost += cost;
         let rights = held.take().map(Box::new);
         let message = QueuedMessage { data, from: id, credentials, rights, cost, is_peeked: false };
-        env.common.record_mut(receiver)?.unix_mut()?.push(message);
+        let other = env.common.record_mut(receiver)?.unix_mut()?;
+        if is_urgent {
+            other.urgent = Some(other.queue.len());
+        }
+        other.push(message);
         env.common.note_readiness(id, Wakeup::NONE);
         env.common.settle(receiver, Wakeup::ARRIVAL);
         Ok(())
@@ -274,6 +289,10 @@ impl UnixSockets {
         if !self.check_receiver(env, id)? {
             return Ok(Bytes::new());
         }
+        let is_stream = env.common.record(id)?.unix()?.kind == SocketKind::Stream;
+        if is_stream && !self.has_data_behind_mark(env, id)? {
+            return Ok(Bytes::new());
+        }
         let unix = env.common.record_mut(id)?.unix_mut()?;
         let front = unix.queue.front_mut().ok_or(Error::WouldBlock)?;
         unix.last_slice = front.rights.is_none().then_some(front.credentials);
@@ -293,6 +312,16 @@ impl UnixSockets {
         let received = self.take_message(env, message, data.len());
         self.rights.drop(received.passed);
         Ok(data)
+    }
+
+    /// Begins to receive from a stream. If a mark or an urgent byte was all that the queue had, the
+    /// result is that of an empty queue.
+    fn has_data_behind_mark(&mut self, env: &mut Env<'_>, id: SocketId) -> Result<bool> {
+        if self.pass_mark(env, id, false)? {
+            return Ok(true);
+        }
+        env.common.settle(id, Wakeup::NONE);
+        self.check_receiver(env, id)
     }
 
     /// As [`UnixSocket::check_receiver`].
@@ -316,6 +345,9 @@ impl UnixSockets {
     ) -> Result<UnixReceived> {
         let mut received = UnixReceived::default();
         let mut to = Scatter::new(bufs);
+        if !self.has_data_behind_mark(env, id)? {
+            return Ok(received);
+        }
         if let Some(front) = env.common.record(id)?.unix()?.queue.front() {
             let name = name_of(env.common, &self.names, front.from);
             received.from = Some((name, front.credentials));
@@ -339,7 +371,7 @@ impl UnixSockets {
             if let Some(passed) = rights {
                 received.passed = self.rights.land(env.common, *passed);
             }
-            if is_last || to.is_full() {
+            if is_last || to.is_full() || !self.pass_mark(env, id, to.copied > 0)? {
                 break;
             }
         }
@@ -368,7 +400,7 @@ impl UnixSockets {
     }
 
     /// A message has left its queue: its sender may send more.
-    fn credit(&mut self, env: &mut Env<'_>, from: SocketId, cost: usize) {
+    pub(super) fn credit(&mut self, env: &mut Env<'_>, from: SocketId, cost: usize) {
         let Ok(sender) = env.common.record_mut(from).and_then(Socket::unix_mut) else {
             self.names.credit_departed(from, cost);
             return;
@@ -381,7 +413,7 @@ impl UnixSockets {
         }
     }
 
-    fn discard(&mut self, env: &mut Env<'_>, rights: Option<Box<PassedSockets>>) {
+    pub(super) fn discard(&mut self, env: &mut Env<'_>, rights: Option<Box<PassedSockets>>) {
         if let Some(passed) = rights {
             let sockets = self.rights.land(env.common, *passed);
             self.rights.drop(sockets);
