@@ -572,6 +572,28 @@ fn a_read_waits_for_all_of_its_buffer_if_it_is_told_to() {
     });
 }
 
+/// As on Linux no read crosses the mark, also one that waits there when the urgent byte arrives.
+#[test]
+fn a_read_that_waits_for_all_ends_at_urgent_data() {
+    within_time(|| {
+        let (server, client) = pair();
+        let (far, mut near) = connection(&server, &client);
+        let writer = std::thread::spawn(move || {
+            near.write_all(b"abc").unwrap();
+            std::thread::sleep(Duration::from_millis(50));
+            near.send_oob(b"U").unwrap();
+            near.write_all(b"def").unwrap();
+            near
+        });
+        let mut buf = [0; 6];
+        assert_eq!(far.recv_with(&mut buf, RecvFlags::WAIT_ALL).unwrap(), 3);
+        assert_eq!((&buf[..3], far.at_mark().unwrap()), (&b"abc"[..], true));
+        assert_eq!(far.recv_with(&mut buf[..3], RecvFlags::WAIT_ALL).unwrap(), 3);
+        assert_eq!(&buf[..3], b"def");
+        drop(writer.join().unwrap());
+    });
+}
+
 /// As Linux.
 #[test]
 fn accepted_connections_have_the_time_outs_of_their_listener() {

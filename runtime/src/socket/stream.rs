@@ -98,6 +98,10 @@ impl Calls<'_> {
         let (mut slices, mut filled) = (Slices::new(), 0);
         let waited = self.call_waiting(Direction::Read, |core, now| {
             while filled < len {
+                // As on Linux urgent data that comes while the call waits ends it, too.
+                if filled > 0 && core.owner_of(d)?.at_mark(d)? {
+                    return Ok(());
+                }
                 match take_slices(core, now, (d, id), len - filled) {
                     Ok(more) if more.is_empty() => return Ok(()),
                     Ok(more) => {
@@ -113,9 +117,6 @@ impl Calls<'_> {
                         }
                         return Ok(());
                     }
-                }
-                if core.owner_of(d)?.at_mark(d)? {
-                    return Ok(());
                 }
             }
             Ok(())
