@@ -1,7 +1,8 @@
 //! The throughput of two runtimes on one wire in memory: bytes a second in bulk, and round trips of
-//! one byte; the same bulk over two packet channels, between which the program moves the packets;
-//! and of Unix-domain sockets, beside those of the host. And the time in which a socket is opened
-//! and closed, while few or many others are open, and in which many sockets are listed.
+//! one byte, beside those of `std::net` over the loopback of the host; the same bulk over two packet
+//! channels, between which the program moves the packets; and of Unix-domain sockets, beside those
+//! of the host. And the time in which a socket is opened and closed, while few or many others are
+//! open, and in which many sockets are listed.
 //!
 //! `cargo bench -p portolan-runtime [-- bulk | round_trips | channel | unix | open | walk]`. The
 //! benchmark sets no limits: its figures are for comparing two builds on one machine. With `--test`
@@ -18,7 +19,9 @@ use portolan_runtime::device::{Device, PacketChannel, memory_pair};
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream, UnixStream};
 
 const BULK_BYTES: usize = 1 << 30;
-const ROUND_TRIPS: u32 = 50_000;
+const ROUND_TRIPS: u32 = 55_000;
+/// The round trips are made in so many rounds, of which the median counts.
+const ROUNDS: usize = 11;
 const OPENED: u32 = 1_000_000;
 const OPEN_BESIDE: [usize; 2] = [0, 100_000];
 const WALKED: usize = 100_000;
@@ -222,20 +225,43 @@ fn walk() -> io::Result<()> {
     Ok(())
 }
 
+/// Round trips of one byte over the wire in memory and over the loopback of the host, in turns.
 fn round_trips(server: &Runtime, client: &Runtime) -> io::Result<()> {
     let (far, mut near) = connection(server, client)?;
     std::thread::spawn(move || io::copy(&mut &far, &mut &far));
     near.set_nodelay(true)?;
-    let mut slowest = Duration::ZERO;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let mut near_of_host = std::net::TcpStream::connect(listener.local_addr()?)?;
+    let (far_of_host, _) = listener.accept()?;
+    std::thread::spawn(move || io::copy(&mut &far_of_host, &mut &far_of_host));
+    near_of_host.set_nodelay(true)?;
+
+    let (mut ours, mut of_host) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        ours.push(round(&mut near)?);
+        of_host.push(round(&mut near_of_host)?);
+    }
+    for times in [&mut ours, &mut of_host] {
+        times.sort_unstable();
+    }
+    let (median, host_median) = (ours[ROUNDS / 2], of_host[ROUNDS / 2]);
+    println!("round trips: {median:.2?} each; the least {:.2?}, the most {:.2?}", ours[0], ours[ROUNDS - 1]);
+    println!(
+        "round trips, std::net over loopback: {host_median:.2?} each; the least {:.2?}, the most {:.2?}",
+        of_host[0],
+        of_host[ROUNDS - 1]
+    );
+    println!("round trips: {:.2} of the time of std::net", median.as_secs_f64() / host_median.as_secs_f64());
+    Ok(())
+}
+
+/// The time of a round trip, in the mean of one round.
+fn round(near: &mut (impl Read + Write)) -> io::Result<Duration> {
+    let count = (ROUND_TRIPS / divisor() / ROUNDS as u32).max(1);
     let start = Instant::now();
-    let count = ROUND_TRIPS / divisor();
     for _ in 0..count {
-        let sent_at = Instant::now();
         near.write_all(&[1])?;
         near.read_exact(&mut [0])?;
-        slowest = slowest.max(sent_at.elapsed());
     }
-    let each = start.elapsed() / count;
-    println!("round trips: {each:.2?} each, the slowest {slowest:.2?}");
-    Ok(())
+    Ok(start.elapsed() / count)
 }

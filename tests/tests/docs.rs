@@ -102,6 +102,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
         "cargo test --quiet --workspace --bench instructions",
     ),
     (
+        "cargo bench -p portolan-runtime -- round_trips",
+        "tests/run",
+        "cargo test --quiet --workspace --bench throughput",
+    ),
+    (
         "cargo bench -p portolan-runtime -- unix open walk",
         "tests/run",
         "cargo test --quiet --workspace --bench throughput",
