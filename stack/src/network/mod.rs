@@ -423,7 +423,10 @@ impl Network {
 
     #[inline]
     fn interface(&self, id: InterfaceId) -> Option<&Interface> {
-        self.interfaces.get(place_of(&self.interfaces, id)?)
+        match self.interfaces.get(id.index()) {
+            Some(interface) if interface.id == id => Some(interface),
+            _ => self.interfaces.get(moved_place(&self.interfaces, id)?),
+        }
     }
 
     #[inline]
@@ -438,6 +441,13 @@ impl Network {
 fn place_of(interfaces: &[Interface], id: InterfaceId) -> Option<usize> {
     match interfaces.get(id.index()) {
         Some(interface) if interface.id == id => Some(id.index()),
-        _ => interfaces.binary_search_by_key(&id, |interface| interface.id).ok(),
+        _ => moved_place(interfaces, id),
     }
+}
+
+/// The place of an interface after others were removed.
+#[cold]
+#[inline(never)]
+fn moved_place(interfaces: &[Interface], id: InterfaceId) -> Option<usize> {
+    interfaces.binary_search_by_key(&id, |interface| interface.id).ok()
 }
