@@ -236,3 +236,16 @@ fn bind(fd: &OwnedFd, index: u32) -> io::Result<()> {
     };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_that_is_not_there_is_named() {
+        let opened = PacketDevice::open("no-such-link", MacAddr([2, 0, 0, 0, 0, 1]));
+        let text = opened.map(drop).map_err(|error| error.to_string());
+        let message = "there is no interface no-such-link in this network namespace; `ip link` lists them";
+        assert_eq!(text, Err(message.to_owned()));
+    }
+}
