@@ -147,6 +147,12 @@ drop_reasons! {
     /// A valid ARP or NDP message that the stack does not need: an announcement of a neighbour that
     /// it does not talk to, or a request for another host's address. Every link has them.
     UnneededNeighbor,
+    /// A part of a router advertisement that no host can use: a prefix, route, MTU, time, name
+    /// server or domain with an absurd value, or an option of the wrong length.
+    BadAdvertisement,
+    /// A part of a router advertisement for which there is no room: an interface keeps only so many
+    /// routers, prefixes, routes, addresses, name servers and domains.
+    AdvertisementLimit,
     /// A reassembled packet that belongs to another stack on the same interfaces: all stacks
     /// receive the fragments (see [`steering`](crate::steering)).
     OtherStack,

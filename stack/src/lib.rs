@@ -68,6 +68,7 @@
 //! | `iface` | interfaces, their addresses, source selection, routes |
 //! | `ip` | input, output, fragments, path MTU |
 //! | `multicast` | the groups that an interface listens to; IGMP and MLD |
+//! | `slaac` | what an interface learns from router advertisements: addresses, routes, name servers |
 //! | `icmp` | echo, errors |
 //! | `demux`, `ports` | from addresses and ports to a socket; ephemeral ports |
 //! | `udp`, `tcp` | the transport protocols; `tcp::Connection` knows nothing of IP or sockets |
@@ -122,6 +123,7 @@ mod offload;
 mod ports;
 mod rate_limit;
 mod rng;
+mod slaac;
 mod slab;
 mod socket;
 mod stack;
@@ -149,9 +151,10 @@ pub use id::{OwnerId, PendingId, PollerId, SocketId};
 pub use message_flags::{ReceivedFlags, RecvFlags, SendFlags};
 pub use multicast::{FilterMode, MulticastInterface, SourceFilter};
 pub use network::{
-    AddressLifetime, AddressState, Cidr, Forwarding, InterceptedNetwork, Interception, InterfaceConfig,
-    InterfaceId, InterfaceInfo, LinkState, MacAddr, Medium, NeighborInfo, NeighborState, NetworkEvent,
-    PacketType, ParseCidrError, ParseMacAddrError, ProxyAnswers, Route,
+    AddressLifetime, AddressState, AdvertisedRoute, AutoAddressInfo, Cidr, Forwarding, InterceptedNetwork,
+    Interception, InterfaceConfig, InterfaceId, InterfaceIdentifiers, InterfaceInfo, LinkState, MacAddr,
+    Medium, NeighborInfo, NeighborState, NetworkEvent, PacketType, ParseCidrError, ParseMacAddrError,
+    ProxyAnswers, Route, RouterPreference, SlaacConfig, SlaacInfo, TemporaryAddresses,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{Cancellation, IgnoreReason, PendingConnection, PendingEvent, Rejection, Unreachable};

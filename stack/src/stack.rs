@@ -13,7 +13,7 @@ use crate::link::packet_type::PacketType;
 use crate::memory::Budget;
 use crate::network::{
     AddressLifetime, Cidr, Forwarding, InterfaceConfig, InterfaceId, InterfaceInfo, NeighborInfo, Network,
-    NetworkEvent, Route,
+    NetworkEvent, Route, SlaacConfig, SlaacInfo,
 };
 use crate::rng::Rng;
 use crate::socket::{Env, Kinds, Sockets, TransmitOutcome};
@@ -172,6 +172,21 @@ impl Stack {
     ) -> Result<()> {
         self.core.advance(now);
         self.network.set_address_lifetime(&mut self.core.ctx(Budget::UNLIMITED), iface, addr, lifetime)
+    }
+
+    /// Has an Ethernet interface configure itself from router advertisements, anew if it does so
+    /// already; `None` ends that, and takes away what it has learned. `InvalidArgument` if there is
+    /// no such interface, it is not Ethernet, or its MTU is below 1,280; `NotSupported` if the
+    /// stack is one of [several](Stack::with_share).
+    pub fn set_slaac(&mut self, now: Instant, iface: InterfaceId, config: Option<SlaacConfig>) -> Result<()> {
+        self.core.advance(now);
+        self.network.set_slaac(&mut self.core.ctx(Budget::UNLIMITED), iface, config)
+    }
+
+    /// What an interface has learned from router advertisements; `None` unless it
+    /// [configures itself](Stack::set_slaac).
+    pub fn slaac(&self, iface: InterfaceId) -> Option<SlaacInfo> {
+        self.network.slaac_info(iface)
     }
 
     /// Returns the next change of addresses and routes, oldest first. A program that does not care

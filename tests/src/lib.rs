@@ -45,6 +45,7 @@ pub mod reuse_port;
 pub mod rfc_table;
 pub mod script;
 pub mod seeds;
+pub mod slaac;
 pub mod soak;
 pub mod sockopt;
 pub mod sources;
@@ -93,6 +94,11 @@ pub struct Interception;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/dhcp.md")]
 pub struct Dhcp;
+
+/// The code in `docs/slaac.md` is compiled and run as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/slaac.md")]
+pub struct Slaac;
 
 /// The code in `docs/devices.md` is compiled and run as a doc test.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 
 use super::timestamp;
 use crate::link::ndp;
+use crate::link::router_advertisement::ROUTER_ADVERTISEMENT;
 use crate::multicast::mld;
 
 /// The kinds of received messages.
@@ -12,7 +13,7 @@ pub(crate) enum MessageClass {
     TimestampRequest,
     Error,
     Redirect,
-    /// A neighbour solicitation or advertisement.
+    /// A neighbour solicitation or advertisement, or a router advertisement.
     Neighbor,
     /// MLD.
     Membership,
@@ -43,9 +44,11 @@ pub(crate) fn classify_v6(kind: u8) -> MessageClass {
         // RFC 4443 §2.1: all types below 128 are errors.
         1..=127 => MessageClass::Error,
         ndp::REDIRECT => MessageClass::Redirect,
-        ndp::NEIGHBOR_SOLICITATION | ndp::NEIGHBOR_ADVERTISEMENT => MessageClass::Neighbor,
+        ndp::NEIGHBOR_SOLICITATION | ndp::NEIGHBOR_ADVERTISEMENT | ROUTER_ADVERTISEMENT => {
+            MessageClass::Neighbor
+        }
         mld::QUERY | mld::V1_REPORT | mld::DONE | mld::V2_REPORT => MessageClass::Membership,
-        // Router solicitations and advertisements, because this stack does not configure itself.
+        // Router solicitations among them: they are for routers that advertise.
         _ => MessageClass::Unknown,
     }
 }

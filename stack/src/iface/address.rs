@@ -93,6 +93,8 @@ pub(crate) struct Address {
     /// When that ends, unless it has ended.
     preferred_until: Option<Instant>,
     pub(crate) valid_until: Option<Instant>,
+    /// Whether it is a temporary address (RFC 8981).
+    pub(crate) is_temporary: bool,
     /// Probes (while tentative) or announcements (afterwards) that remain to be sent.
     left: u8,
     /// When the next one is due, or when the wait after the last probe ends.
@@ -112,6 +114,7 @@ impl Address {
             is_deprecated: false,
             preferred_until: None,
             valid_until: None,
+            is_temporary: false,
             left: 0,
             next_at: None,
             defended_at: None,
@@ -156,8 +159,12 @@ impl Address {
 
     /// Sets how long it is used from now on.
     pub(crate) fn set_lifetime(&mut self, now: Instant, lifetime: AddressLifetime) {
-        self.is_deprecated = false;
         self.preferred_until = lifetime.preferred.map(|time| now + time);
+        if self.is_deprecated {
+            // Without another event if it remains deprecated.
+            self.preferred_until = self.preferred_until.filter(|&at| at > now);
+            self.is_deprecated = lifetime.preferred.is_some_and(|time| time.is_zero());
+        }
         self.valid_until = lifetime.valid.map(|time| now + time);
     }
 

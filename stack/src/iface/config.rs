@@ -9,6 +9,7 @@ use super::cidr::Cidr;
 use super::forwarding::Forwarding;
 use super::interception::Interception;
 use super::link_state::LinkState;
+use super::slaac_config::SlaacConfig;
 use crate::interface_id::InterfaceId;
 use crate::link::medium::Medium;
 use crate::offload::Offloads;
@@ -50,6 +51,9 @@ pub struct InterfaceConfig {
     pub forwarding: Forwarding,
     /// The packets for other hosts that it takes. None.
     pub interception: Interception,
+    /// How it configures itself from router advertisements; `None`, the default: not at all. Only
+    /// for Ethernet with an MTU of at least 1,280.
+    pub slaac: Option<SlaacConfig>,
 }
 
 impl InterfaceConfig {
@@ -64,6 +68,7 @@ impl InterfaceConfig {
             name: None,
             forwarding: Forwarding::NONE,
             interception: Interception::none(),
+            slaac: None,
         }
     }
 
@@ -94,6 +99,12 @@ impl InterfaceConfig {
     /// Sets the packets for other hosts that it takes.
     pub fn intercept(mut self, interception: Interception) -> Self {
         self.interception = interception;
+        self
+    }
+
+    /// Has it configure itself from router advertisements.
+    pub fn slaac(mut self, config: SlaacConfig) -> Self {
+        self.slaac = Some(config);
         self
     }
 

@@ -67,6 +67,12 @@ pub enum NetworkEvent {
     RouteAdded(Route),
     /// A route was removed, by a call or with an address.
     RouteRemoved(Route),
+    /// What routers say about name servers and search domains has changed: see
+    /// [`Stack::slaac`](crate::Stack::slaac).
+    NameServersChanged {
+        /// The interface that the routers are on.
+        iface: InterfaceId,
+    },
     /// Too many events waited, and some were discarded. The state is in
     /// [`Stack::interfaces`](crate::Stack::interfaces) and [`Stack::routes`](crate::Stack::routes).
     Missed,

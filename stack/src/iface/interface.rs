@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::address::{Address, AddressEvent, AddressLifetime, AddressState};
 use super::cidr::Cidr;
@@ -16,7 +16,7 @@ use super::source::Candidate;
 use crate::config::{Config, NeighborConfig};
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
-use crate::ip::{Cast, is_class_e, is_link_local};
+use crate::ip::{Cast, is_class_e};
 use crate::link::mac::MacAddr;
 use crate::link::medium::Medium;
 use crate::link::neighbor::{NeighborCache, PendingPackets};
@@ -49,6 +49,11 @@ pub(crate) struct Interface {
     /// The multicast groups that it listens to.
     groups: InterfaceGroups,
     forwarding: Forwarding,
+    /// Whether temporary addresses are preferred to others.
+    pub(crate) prefers_temporary: bool,
+    /// The MTU for IPv6 and the hop limit that a router has advertised.
+    advertised_mtu: Option<usize>,
+    pub(crate) advertised_hop_limit: Option<u8>,
     /// The earliest timer of its addresses and groups.
     next_own_at: Option<Instant>,
 }
@@ -98,6 +103,9 @@ impl Interface {
             events: Vec::new(),
             groups: InterfaceGroups::new(&tunables.multicast, true),
             forwarding: Forwarding::NONE,
+            prefers_temporary: false,
+            advertised_mtu: None,
+            advertised_hop_limit: None,
             next_own_at: None,
         })
     }
@@ -253,6 +261,7 @@ impl Interface {
             cidr: address.cidr,
             iface: self.id,
             is_deprecated: address.is_deprecated,
+            has_wanted_privacy: address.is_temporary == self.prefers_temporary,
         };
         self.addresses.iter().filter(|address| address.is_usable()).map(candidate)
     }
@@ -268,6 +277,22 @@ impl Interface {
         found.ok_or(Error::AddressNotAvailable)?.set_lifetime(now, lifetime);
         self.rearm();
         Ok(())
+    }
+
+    /// Marks an address as temporary (RFC 8981).
+    pub(crate) fn mark_temporary(&mut self, addr: IpAddr) {
+        let addresses = self.addresses.iter_mut();
+        addresses.filter(|address| address.cidr.addr == addr).for_each(|address| address.is_temporary = true);
+    }
+
+    /// The size of the largest packet to an address of the same family as this one.
+    pub(crate) fn mtu_for(&self, addr: IpAddr) -> usize {
+        self.advertised_mtu.filter(|_| addr.is_ipv6()).map_or(self.mtu, |mtu| mtu.min(self.mtu))
+    }
+
+    /// Sets the MTU for IPv6 that a router has advertised. Returns whether it has changed.
+    pub(crate) fn set_advertised_mtu(&mut self, mtu: Option<usize>) -> bool {
+        core::mem::replace(&mut self.advertised_mtu, mtu) != mtu
     }
 
     /// The changes of its addresses since the last call.
@@ -371,6 +396,9 @@ impl Interface {
         while let Some(index) = self.addresses.iter().position(is_over) {
             self.remove_at(now, index);
         }
+        // The router of the link may have set the time.
+        let config =
+            &NeighborConfig { retransmit_delay: self.neighbors.retransmit_delay(), ..config.clone() };
         let mut events = Vec::new();
         for address in &mut self.addresses {
             let (iface, cidr, was_usable) = (self.id, address.cidr, address.is_usable());
@@ -390,8 +418,16 @@ impl Interface {
     }
 
     /// Whether it has an IPv6 link-local address that is in use.
-    fn has_link_local(&self) -> bool {
-        self.usable().any(|cidr| is_link_local(cidr.addr))
+    pub(crate) fn has_link_local(&self) -> bool {
+        self.link_local().is_some()
+    }
+
+    /// Its first IPv6 link-local address that is in use.
+    pub(crate) fn link_local(&self) -> Option<Ipv6Addr> {
+        self.usable().find_map(|cidr| match cidr.addr {
+            IpAddr::V6(addr) if addr.is_unicast_link_local() => Some(addr),
+            _ => None,
+        })
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {

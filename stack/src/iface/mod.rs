@@ -10,4 +10,5 @@ pub(crate) mod interception;
 pub(crate) mod interface;
 pub(crate) mod link_state;
 pub(crate) mod routes;
+pub(crate) mod slaac_config;
 pub(crate) mod source;

@@ -1,11 +1,13 @@
 //! The route table: the longest prefix wins, then the lowest metric.
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::net::IpAddr;
 
 use super::cidr::Cidr;
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
+use crate::link::router_advertisement::RouterPreference;
 
 /// A route: where packets for a destination go.
 ///
@@ -58,7 +60,28 @@ enum Origin {
     Connected,
     /// A program added it.
     Added,
+    /// A router has advertised it.
+    Advertised { preference: RouterPreference, is_suspect: bool },
 }
+
+impl Origin {
+    /// The order among routes with the same prefix and metric: first those through routers that
+    /// answer, then by preference (RFC 4861 §6.3.6, RFC 4191 §3.2).
+    fn rank(self) -> (bool, Reverse<RouterPreference>) {
+        match self {
+            Origin::Connected | Origin::Added => (false, Reverse(RouterPreference::Medium)),
+            Origin::Advertised { preference, is_suspect } => (is_suspect, Reverse(preference)),
+        }
+    }
+}
+
+/// The metrics of advertised routes, those of Linux: of prefixes on the link (IP6_RT_PRIO_ADDRCONF),
+/// and of routes through routers (IP6_RT_PRIO_USER).
+const PREFIX_METRIC: u32 = 256;
+const ROUTER_METRIC: u32 = 1024;
+
+/// The destination, the gateway and the interface of an advertised route.
+pub(crate) type AdvertisedKey = (Cidr, Option<IpAddr>, InterfaceId);
 
 /// The routes, in the order in which they are tried.
 ///
@@ -117,6 +140,37 @@ impl RouteTable {
         })
     }
 
+    /// Adds a route that a router has advertised. If it is there, it is put elsewhere among its
+    /// equals. Returns the route if it is new.
+    pub(crate) fn set_advertised(
+        &mut self,
+        (destination, gateway, iface): AdvertisedKey,
+        preference: RouterPreference,
+        is_suspect: bool,
+    ) -> Option<Route> {
+        let metric = if gateway.is_some() { ROUTER_METRIC } else { PREFIX_METRIC };
+        let route = Route { destination, gateway, iface, metric };
+        let origin = Origin::Advertised { preference, is_suspect };
+        // A route that does not change keeps its place: its equals would take turns otherwise.
+        let is_there = |(other, &was): (&Route, &Origin)| *other == route && was == origin;
+        if !is_suspect && self.routes.iter().zip(&self.origins).any(is_there) {
+            return None;
+        }
+        let was_there = !self.remove_advertised((destination, gateway, iface)).is_empty();
+        self.insert(route, origin);
+        (!was_there).then_some(route)
+    }
+
+    /// Removes a route that a router has advertised, and returns it.
+    pub(crate) fn remove_advertised(&mut self, (destination, gateway, iface): AdvertisedKey) -> Vec<Route> {
+        self.retain(|route, origin| {
+            let is_advertised = matches!(origin, Origin::Advertised { .. });
+            let is_same =
+                route.destination == destination && route.gateway == gateway && route.iface == iface;
+            !(is_advertised && is_same)
+        })
+    }
+
     /// Removes the routes to this destination through this interface, and returns them.
     pub(crate) fn remove(&mut self, destination: Cidr, iface: InterfaceId) -> Result<Vec<Route>> {
         let destination = destination.network();
@@ -130,8 +184,12 @@ impl RouteTable {
     }
 
     fn insert(&mut self, route: Route, origin: Origin) {
-        let order = |route: &Route| (core::cmp::Reverse(route.destination.prefix_len), route.metric);
-        let at = self.routes.partition_point(|other| order(other) <= order(&route));
+        let order = |route: &Route, origin: Origin| {
+            (Reverse(route.destination.prefix_len), route.metric, origin.rank())
+        };
+        let own = order(&route, origin);
+        let mut others = self.routes.iter().zip(&self.origins);
+        let at = others.position(|(other, &origin)| order(other, origin) > own).unwrap_or(self.routes.len());
         self.routes.insert(at, route);
         self.origins.insert(at, origin);
     }

@@ -12,6 +12,8 @@ pub(crate) struct Candidate {
     pub(crate) iface: InterfaceId,
     /// Whether its preferred lifetime has ended.
     pub(crate) is_deprecated: bool,
+    /// Whether it is temporary, if its interface prefers such addresses; else whether it is not.
+    pub(crate) has_wanted_privacy: bool,
 }
 
 /// Chooses the source for a packet to `dst` that leaves through `iface` towards `next_hop`.
@@ -97,8 +99,7 @@ fn label(addr: Ipv6Addr) -> u8 {
 }
 
 /// The rules of RFC 6724 §5 that apply here, in their order, as one key: the greater key wins. None
-/// of our addresses is a home address (rule 4), bound to a next hop's prefix (5.5) or temporary
-/// (7).
+/// of our addresses is a home address (rule 4) or bound to a next hop's prefix (5.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RankV6 {
     /// Rule 1: the address is the destination itself.
@@ -111,6 +112,8 @@ struct RankV6 {
     on_interface: bool,
     /// Rule 6: prefer the matching label.
     same_label: bool,
+    /// Rule 7: prefer temporary addresses, or by configuration public ones.
+    has_wanted_privacy: bool,
     /// Rule 8: the longest matching prefix, counted up to the length of the address's own prefix.
     common_prefix_len: u8,
 }
@@ -140,6 +143,7 @@ fn rank_v6(dst: Ipv6Addr, iface: InterfaceId, c: &Candidate) -> RankV6 {
         is_preferred: !c.is_deprecated,
         on_interface: c.iface == iface,
         same_label: label(addr) == label(dst),
+        has_wanted_privacy: c.has_wanted_privacy,
         common_prefix_len: common.min(c.cidr.prefix_len),
     }
 }
@@ -155,7 +159,12 @@ mod tests {
     fn choose_via(dst: &str, next_hop: &str, candidates: &[(&str, InterfaceId)]) -> Option<IpAddr> {
         let candidates: Vec<Candidate> = candidates
             .iter()
-            .map(|&(cidr, iface)| Candidate { cidr: cidr.parse().unwrap(), iface, is_deprecated: false })
+            .map(|&(cidr, iface)| Candidate {
+                cidr: cidr.parse().unwrap(),
+                iface,
+                is_deprecated: false,
+                has_wanted_privacy: true,
+            })
             .collect();
         select(dst.parse().unwrap(), next_hop.parse().unwrap(), OUT, candidates.into_iter())
     }

@@ -11,3 +11,4 @@ pub(crate) mod medium;
 pub(crate) mod ndp;
 pub(crate) mod neighbor;
 pub(crate) mod packet_type;
+pub(crate) mod router_advertisement;

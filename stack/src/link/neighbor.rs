@@ -71,7 +71,7 @@ pub(crate) enum NeighborEvent {
     /// Solicit `addr`: from the station that had it, or from all.
     Solicit { addr: IpAddr, mac: Option<MacAddr> },
     /// The neighbour did not answer, and these packets waited for it.
-    Unreachable { pending: PendingPackets },
+    Unreachable { addr: IpAddr, pending: PendingPackets },
 }
 
 /// The result of queueing a packet for a neighbour.
@@ -163,9 +163,7 @@ pub(crate) struct NeighborCache {
 
 impl NeighborCache {
     pub(crate) fn new(config: &NeighborConfig, max_pending: usize, rng: &mut Rng) -> Self {
-        // RFC 4861 §6.3.2: between MIN_RANDOM_FACTOR (0.5) and MAX_RANDOM_FACTOR (1.5).
-        let reachable_delay =
-            config.reachable_delay / 2 + config.reachable_delay / 1024 * rng.below(1025) as u32;
+        let reachable_delay = randomized(config.reachable_delay, rng);
         NeighborCache {
             entries: hash_map(rng),
             config: config.clone(),
@@ -175,6 +173,26 @@ impl NeighborCache {
             pending_bytes: 0,
             next_timer_at: None,
         }
+    }
+
+    /// Sets REACHABLE_TIME, randomized, and RETRANS_TIMER; `None` leaves them as they are.
+    pub(crate) fn set_times(
+        &mut self,
+        reachable: Option<Duration>,
+        retransmit: Option<Duration>,
+        rng: &mut Rng,
+    ) {
+        // RFC 4861 §6.3.4: another random time only if the advertised one has changed.
+        if let Some(time) = reachable.filter(|&time| time != self.config.reachable_delay) {
+            self.config.reachable_delay = time;
+            self.reachable_delay = randomized(time, rng);
+        }
+        self.config.retransmit_delay = retransmit.unwrap_or(self.config.retransmit_delay);
+    }
+
+    /// RETRANS_TIMER.
+    pub(crate) fn retransmit_delay(&self) -> Duration {
+        self.config.retransmit_delay
     }
 
     /// The MAC address to send a packet to. `None` if the packet must wait
@@ -346,7 +364,7 @@ impl NeighborCache {
         for addr in failed {
             let pending = self.take_pending(addr);
             self.entries.remove(&key(addr));
-            events.push(NeighborEvent::Unreachable { pending });
+            events.push(NeighborEvent::Unreachable { addr, pending });
         }
         events
     }
@@ -417,6 +435,11 @@ impl NeighborCache {
         self.entries.remove(&key(addr));
         pending
     }
+}
+
+/// RFC 4861 §6.3.2: between MIN_RANDOM_FACTOR (0.5) and MAX_RANDOM_FACTOR (1.5) of a time.
+fn randomized(time: Duration, rng: &mut Rng) -> Duration {
+    time / 2 + time / 1024 * rng.below(1025) as u32
 }
 
 /// Sets `next` to the earlier of the two times.

@@ -17,14 +17,14 @@ impl Network {
         interface.add_address(ctx.now, cidr, &ctx.config.neighbor)?;
         self.add_connected(cidr, iface);
         self.run_interface_timers(ctx, iface);
-        self.collect_events(iface);
+        self.collect_events(ctx.now, iface);
         Ok(())
     }
 
     pub(crate) fn remove_address(&mut self, now: Instant, iface: InterfaceId, addr: IpAddr) -> Result<()> {
         let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
         interface.remove_address(now, addr)?;
-        self.collect_events(iface);
+        self.collect_events(now, iface);
         Ok(())
     }
 
@@ -53,12 +53,14 @@ impl Network {
         }
     }
 
-    /// Collects the events about the addresses of an interface, and removes the routes to networks
+    /// Collects the events about the addresses of an interface, tells them to its
+    /// autoconfiguration, and removes the routes to networks
     /// in which it has no address any more.
-    pub(super) fn collect_events(&mut self, iface: InterfaceId) {
+    pub(super) fn collect_events(&mut self, now: Instant, iface: InterfaceId) {
         let Some(interface) = self.interface_mut(iface) else { return };
         for event in interface.take_events() {
             self.events.push(event);
+            self.tell_slaac(now, iface, &event);
             let NetworkEvent::AddressRemoved { cidr, .. } = event else { continue };
             let mut others = self.interface(iface).into_iter().flat_map(|interface| interface.addresses());
             if !others.any(|other| other.cidr.network() == cidr.network()) {

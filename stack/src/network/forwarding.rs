@@ -36,7 +36,11 @@ impl Network {
         forwarding: Forwarding,
     ) -> error::Result<()> {
         let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
+        let forwarded = interface.forwarding().v6;
         interface.set_forwarding(ctx.now, forwarding);
+        if forwarded != forwarding.v6 {
+            self.on_forwarding_changed(ctx, iface, forwarding.v6);
+        }
         self.run_interface_timers(ctx, iface);
         Ok(())
     }

@@ -20,12 +20,13 @@ use crate::offload::Offloads;
 impl Network {
     /// Removes an interface, and everything that is known through it.
     pub(crate) fn remove_interface(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId) -> Result<()> {
+        self.end_slaac(ctx, iface);
         let interface = self.interface_mut(iface).ok_or(Error::InvalidArgument)?;
         log::debug!("the interface {} is removed", interface.name);
         let waiting = interface.neighbors.clear();
         interface.remove_addresses(ctx.now);
         self.drop_waiting(ctx, iface, waiting);
-        self.collect_events(iface);
+        self.collect_events(ctx.now, iface);
         for route in self.routes.remove_of(iface) {
             self.events.push(NetworkEvent::RouteRemoved(route));
         }
@@ -48,7 +49,7 @@ impl Network {
             self.drop_waiting(ctx, iface, waiting);
         }
         self.run_interface_timers(ctx, iface);
-        self.collect_events(iface);
+        self.collect_events(ctx.now, iface);
         Ok(())
     }
 
@@ -61,7 +62,10 @@ impl Network {
             self.add_link_local(ctx, iface)?;
         }
         self.mtu_changes = self.mtu_changes.wrapping_add(u16::from(old != mtu));
-        self.collect_events(iface);
+        self.collect_events(ctx.now, iface);
+        if mtu < IPV6_MIN_MTU {
+            self.forget_learned(ctx, iface);
+        }
         Ok(())
     }
 
@@ -78,6 +82,7 @@ impl Network {
         let waiting = interface.set_mac(ctx.now, mac, &ctx.config.neighbor)?;
         self.drop_waiting(ctx, iface, waiting);
         self.run_interface_timers(ctx, iface);
+        self.tell_slaac_mac(iface, mac);
         Ok(())
     }
 

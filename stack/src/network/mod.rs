@@ -6,8 +6,8 @@
 //! [`Network`] holds the parts of `link`, `iface`, `ip` and `icmp` and passes packets between them;
 //! those modules contain the rules. Read `types` first, then this file (configuration and timers),
 //! `input` (the way of a frame in), `path` (where packets go), `output` (the way of a packet out),
-//! `interception`, `icmp`, `resolution` (ARP, NDP), `multicast` (groups, IGMP, MLD), `forwarding`
-//! and `links` (what changes while packets are on their way).
+//! `interception`, `icmp`, `resolution` (ARP, NDP), `slaac` (routers), `multicast` (groups, IGMP,
+//! MLD), `forwarding` and `links` (what changes while packets are on their way).
 
 mod addresses;
 mod admission;
@@ -22,6 +22,7 @@ mod output;
 mod path;
 mod queue;
 mod resolution;
+mod slaac;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -45,11 +46,14 @@ pub use crate::iface::forwarding::Forwarding;
 pub use crate::iface::interception::{InterceptedNetwork, Interception, ProxyAnswers};
 pub use crate::iface::link_state::LinkState;
 pub use crate::iface::routes::Route;
+pub use crate::iface::slaac_config::{InterfaceIdentifiers, SlaacConfig, TemporaryAddresses};
 pub use crate::interface_id::InterfaceId;
 pub use crate::link::mac::{MacAddr, ParseMacAddrError};
 pub use crate::link::medium::Medium;
 pub use crate::link::neighbor::{NeighborInfo, NeighborState};
 pub use crate::link::packet_type::PacketType;
+pub use crate::link::router_advertisement::RouterPreference;
+pub use crate::slaac::info::{AdvertisedRoute, AutoAddressInfo, SlaacInfo};
 
 pub(crate) use crate::icmp::network_error::{NetworkError, NetworkErrorKind};
 pub(crate) use crate::ip::Cast;
@@ -72,6 +76,7 @@ use crate::link::ethernet;
 use crate::multicast::InterfaceGroups;
 use crate::rate_limit::{PeerLimit, SharedBudget};
 use crate::rng::Rng;
+use crate::slaac::Slaac;
 use crate::stats::Stats;
 use crate::steering::Share;
 use crate::subject::Subject;
@@ -116,6 +121,8 @@ pub(crate) struct Network {
     share: Option<Share>,
     /// The groups that sockets have joined on the loopback.
     loopback_groups: InterfaceGroups,
+    /// What interfaces that configure themselves have learned.
+    slaac: Vec<(InterfaceId, Slaac)>,
     /// Random delays of IGMP and MLD.
     group_rng: Rng,
     /// Records every frame, if a program asked for that.
@@ -146,6 +153,7 @@ impl Network {
             is_turn_over: false,
             share,
             loopback_groups: InterfaceGroups::new(&config.multicast, false),
+            slaac: Vec::new(),
             group_rng: rng.stream(1),
             trace: None,
         }
@@ -168,6 +176,9 @@ impl Network {
     ) -> Result<InterfaceId> {
         let id = self.free_interface_id()?;
         let name = self.name_for(id.0, config.name.as_deref())?;
+        if config.slaac.is_some() {
+            self.check_slaac(config.medium, config.mtu)?;
+        }
         let mut interface = Interface::new(id, name, &config, ctx.config, ctx.rng)?;
         // Where there are no neighbours nobody sends to the groups of our addresses, and of several
         // stacks the first reports for all.
@@ -190,7 +201,10 @@ impl Network {
             self.add_connected(cidr, id);
         }
         self.run_interface_timers(ctx, id);
-        self.collect_events(id);
+        self.collect_events(ctx.now, id);
+        if let Some(slaac) = config.slaac {
+            self.start_slaac(ctx, id, slaac);
+        }
         Ok(id)
     }
 
@@ -397,6 +411,7 @@ impl Network {
                 self.run_interface_timers(ctx, id);
             }
         }
+        self.run_slaac_timers(ctx);
         for expired in self.reassembler.handle_timeout(ctx.now, ctx.stats) {
             self.on_reassembly_timeout(ctx, &expired);
         }
@@ -404,7 +419,8 @@ impl Network {
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let interfaces = self.interfaces.iter().filter_map(Interface::poll_timeout);
-        interfaces.chain(self.reassembler.poll_timeout()).min()
+        let slaac = self.slaac.iter().filter_map(|(_, slaac)| slaac.poll_timeout());
+        interfaces.chain(slaac).chain(self.reassembler.poll_timeout()).min()
     }
 
     /// The bytes held by queues, reassembly and resolution.

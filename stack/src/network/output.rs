@@ -68,6 +68,12 @@ impl Network {
                 let ports = ports_of(meta.protocol, header.as_slice());
                 fields.flow_label =
                     self.flow_labels.label(fields.src, fields.dst, ports, meta.protocol, meta.path_seed);
+                if meta.hop_limit.is_none()
+                    && let RoutingDecision::Link(hop) = path
+                    && let Some(interface) = self.interface(hop.iface)
+                {
+                    fields.hop_limit = interface.advertised_hop_limit.unwrap_or(fields.hop_limit);
+                }
             }
         }
         let RoutingDecision::Link(hop) = path else {

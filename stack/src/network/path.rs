@@ -291,7 +291,7 @@ impl Network {
 
     pub(super) fn link_mtu_of(&self, path: RoutingDecision) -> usize {
         let RoutingDecision::Link(hop) = path else { return LOOPBACK_MTU };
-        self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu)
+        self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu_for(hop.next))
     }
 
     /// The interface through which a packet from this host to itself appears to come in.

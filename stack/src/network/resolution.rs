@@ -9,7 +9,7 @@ use super::path::{Hop, Station};
 use super::types::Datagram;
 use crate::Ctx;
 use crate::drop_reason::DropReason;
-use crate::frame::Payload;
+use crate::frame::{HeaderBuf, Payload};
 use crate::icmp::echo;
 use crate::icmp::network_error::{NetworkError, NetworkErrorKind};
 use crate::icmp::quote::Quote;
@@ -20,12 +20,13 @@ use crate::interface_id::InterfaceId;
 use crate::ip::input::Arrival;
 use crate::ip::ipv6::Ipv6Fields;
 use crate::ip::packet::IpPacket;
-use crate::ip::{Cast, protocol};
+use crate::ip::{Cast, protocol, read_u8};
 use crate::link::arp::{ArpPacket, Operation};
 use crate::link::ethernet::{EtherType, EthernetFrame};
 use crate::link::mac::MacAddr;
 use crate::link::ndp::{self, AdvertisementFlags, NdpMessage};
 use crate::link::neighbor::{Advertised, NeighborEvent, PendingPackets};
+use crate::link::router_advertisement::ROUTER_ADVERTISEMENT;
 use crate::rate_limit::{PeerKey, Rate};
 use crate::subject::Subject;
 
@@ -81,6 +82,9 @@ impl Network {
     pub(super) fn handle_ndp(&mut self, ctx: &mut Ctx<'_>, arrival: Arrival, datagram: &Datagram) {
         let (IpAddr::V6(src), IpAddr::V6(dst)) = (datagram.src, datagram.dst) else { return };
         let iface = datagram.iface;
+        if read_u8(datagram.transport(), 0) == Some(ROUTER_ADVERTISEMENT) && !arrival.looped {
+            return self.handle_router_advertisement(ctx, datagram, src);
+        }
         let own = self.interface(iface).and_then(|interface| interface.mac());
         let Some(own) = own.filter(|_| !arrival.looped) else {
             // The loopback and links without link addresses have no neighbours.
@@ -169,7 +173,19 @@ impl Network {
         dst: Ipv6Addr,
         mac: Option<MacAddr>,
     ) {
-        let mut header = message.emit(src, dst);
+        self.send_ndp_bytes(ctx, iface, message.emit(src, dst), src, dst, mac);
+    }
+
+    /// Sends an NDP message that has its checksum.
+    pub(super) fn send_ndp_bytes(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        iface: InterfaceId,
+        mut header: HeaderBuf,
+        src: Ipv6Addr,
+        dst: Ipv6Addr,
+        mac: Option<MacAddr>,
+    ) {
         let len = header.len();
         let hop_limit = ndp::HOP_LIMIT;
         let next_header = protocol::ICMPV6;
@@ -231,7 +247,13 @@ impl Network {
     }
 
     /// Sends the packets that waited for a neighbour which was found.
-    fn send_pending(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, next: IpAddr, pending: PendingPackets) {
+    pub(super) fn send_pending(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        iface: InterfaceId,
+        next: IpAddr,
+        pending: PendingPackets,
+    ) {
         let hop = Hop { iface, next, station: Station::Neighbor };
         for packet in pending {
             let is_forwarded = packet.is_forwarded;
@@ -247,7 +269,7 @@ impl Network {
         ctx.stats.link.address_conflicts += 1;
         let Some(interface) = self.interface_mut(iface) else { return };
         let event = interface.on_conflict(ctx.now, addr);
-        self.collect_events(iface);
+        self.collect_events(ctx.now, iface);
         if let Some(event) = event {
             self.run_address_event(ctx, iface, event);
         }
@@ -261,7 +283,7 @@ impl Network {
         }
         let address_events = interface.handle_address_timeouts(ctx.now, &ctx.config.neighbor);
         let neighbor_events = interface.neighbors.handle_timeout(ctx.now);
-        self.collect_events(iface);
+        self.collect_events(ctx.now, iface);
         // RFC 4862 §5.4.2: the group of an address is joined before the address is probed.
         self.run_group_timers(ctx, iface);
         for event in address_events {
@@ -270,7 +292,10 @@ impl Network {
         for event in neighbor_events {
             match event {
                 NeighborEvent::Solicit { addr, mac } => self.solicit(ctx, iface, addr, mac),
-                NeighborEvent::Unreachable { pending } => self.give_up(ctx, iface, &pending),
+                NeighborEvent::Unreachable { addr, pending } => {
+                    self.on_router_unreachable(ctx, iface, addr);
+                    self.give_up(ctx, iface, &pending);
+                }
             }
         }
     }

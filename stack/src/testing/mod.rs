@@ -34,6 +34,7 @@ mod link;
 mod pair;
 mod path;
 mod queue;
+mod router;
 pub mod sim;
 
 pub use build::{
@@ -48,3 +49,4 @@ pub use path::{
     GilbertElliott, HoldBack, JitterOrder, Loss, Outage, PathConfig, PathStats, TooBig, bdp_bytes,
 };
 pub use queue::{Discipline, QueueConfig};
+pub use router::{AUTONOMOUS, AdvertisementBuilder, ON_LINK};

@@ -20,6 +20,7 @@ mod offload;
 mod packets;
 mod ping;
 mod proxy;
+mod slaac;
 mod tcp;
 mod tools;
 mod udp;

@@ -115,7 +115,7 @@ fn rfc_4861_7_2_2_no_answer_to_three_solicitations_gives_up() {
         assert!(cache.handle_timeout(at(second * 1000)).is_empty());
     }
     let events = cache.handle_timeout(at(3000));
-    let [NeighborEvent::Unreachable { pending }] = &events[..] else { panic!("{events:?}") };
+    let [NeighborEvent::Unreachable { pending, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(tags(pending), [1]);
     assert_eq!((state(&cache, at(3000), 1), cache.poll_timeout()), (None, None));
     // The next packet solicits again.
@@ -142,7 +142,7 @@ fn rfc_4861_7_3_3_stale_delay_probe() {
         assert_eq!(cache.resolve(at(second * 1000), ip(1)), Some(MAC));
     }
     assert!(
-        matches!(&cache.handle_timeout(at(58_000))[..], [NeighborEvent::Unreachable { pending }] if pending.is_empty())
+        matches!(&cache.handle_timeout(at(58_000))[..], [NeighborEvent::Unreachable { pending, .. }] if pending.is_empty())
     );
     assert_eq!(cache.resolve(at(58_000), ip(1)), None);
 }

@@ -274,7 +274,7 @@ fn errors_that_do_not_concern_us_are_counted() {
     let (src, dst) = (ip("fd00::2"), ip("fd00::1"));
     for (kind, reason) in [
         (137, DropReason::RedirectIgnored),
-        (134, DropReason::UnknownIcmp),
+        (133, DropReason::UnknownIcmp),
         (143, DropReason::BadGroupMessage),
     ] {
         let mut message = vec![kind, 0, 0, 0, 0, 0, 0, 0];
