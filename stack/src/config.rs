@@ -106,6 +106,38 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Limits for a program that may use 50 MiB in all, such as a VPN service on a phone: 1,000
+    /// intercepted TCP connections and 1,000 UDP flows, all of which may be of one source.
+    ///
+    /// With that many, each of which has all the data waiting that it may, a stack takes 29 MiB
+    /// (measured). The rest is for packets that wait in the network layer, and for the program.
+    /// Buffers are small at first, and grow while there is memory.
+    ///
+    /// ```
+    /// use portolan::{Config, Instant, Stack};
+    ///
+    /// let stack = Stack::new(Config::phone(), [7; 32], Instant::ZERO);
+    /// assert_eq!(stack.config().interception.max_connections, 1000);
+    /// ```
+    pub fn phone() -> Config {
+        let mut config = Config { memory_limit_bytes: 48 << 20, ..Config::default() };
+        config.tcp.max_buffer_bytes = 1 << 20;
+        // What each connection has before its buffers grow.
+        config.tcp.send_buffer_bytes = 8 << 10;
+        config.tcp.receive_buffer_bytes = 8 << 10;
+        // With 1,000 flows this is a third of the memory of sockets, so that datagrams leave the
+        // rest to connections.
+        config.udp.receive_buffer_bytes = 10 << 10;
+        config.interception.max_pending = 1000;
+        config.interception.max_pending_per_source = 1000;
+        config.interception.max_connections = 1000;
+        config.interception.max_connections_per_source = 1000;
+        config.interception.max_flows = 1000;
+        config.interception.max_flows_per_source = 1000;
+        config.interception.max_flow_backlog_bytes = 4 << 10;
+        config
+    }
+
     /// The configuration for each of several stacks that together have the limits of this one:
     /// limits for the whole (memory, descriptors, ICMP errors, resets, connections in TIME-WAIT and
     /// without a descriptor, intercepted connections) are divided. See

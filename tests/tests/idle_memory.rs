@@ -276,6 +276,73 @@ fn ten_thousand_connections_that_fail_take_at_most_10_mib_and_are_answered() {
     assert_eq!(stack.stats().drops(DropReason::IgnoredForSilence), 3333);
 }
 
+/// The profile for phones: each of 1,000 connections and 1,000 flows of one source gets more than it
+/// may keep, and the program reads nothing and sends more than the source takes.
+#[test]
+fn a_thousand_flows_with_full_queues_take_at_most_50_mib() {
+    const COUNT: u16 = 1000;
+    const FIRST_PORT: u16 = 20_000;
+    let _counted = COUNTED.lock().unwrap();
+    let now = Instant::ZERO;
+    let data = vec![7; 64 << 10];
+    let from = PacketBuilder::new([10, 0, 0, 2].into(), [203, 0, 113, 7].into());
+    let before = LIVE.load(Ordering::Relaxed);
+    let mut most = 0;
+    let mut stack = Stack::new(Config::phone(), [7; 32], now);
+    let tunnel = InterfaceConfig::new(Medium::Ip).address("10.0.0.1/24".parse().unwrap());
+    let tunnel = stack.add_interface(now, tunnel.intercept(Interception::all())).unwrap();
+    let connections = stack.socket(Domain::V4, SocketKind::Stream).unwrap();
+    let flows = stack.socket(Domain::V4, SocketKind::Datagram).unwrap();
+    stack.intercept(connections).unwrap();
+    stack.intercept(flows).unwrap();
+
+    // All connections and flows are open before the first has data.
+    let mut open = Vec::new();
+    let options = vec![2, 4, 5, 180, 1, 3, 3, 7];
+    for port in FIRST_PORT..FIRST_PORT + COUNT {
+        let segment = TcpSegment::new(port, 443);
+        let syn = TcpSegment { flags: TcpSegment::SYN, options: options.clone(), ..segment.clone() };
+        stack.handle_frame(now, tunnel, Frame::new(from.tcp(&syn)));
+        let Ok(PendingEvent::New(pending)) = stack.poll_pending(connections) else { panic!("{port}") };
+        let connection = stack.accept_pending(now, connections, pending.id).unwrap();
+        let syn_ack = stack.poll_transmit(now).unwrap().to_vec();
+        let ack = u32::from_be_bytes(syn_ack[24..28].try_into().unwrap()) + 1;
+        let segment = TcpSegment { flags: TcpSegment::ACK, seq: 1, ack, ..segment };
+        stack.handle_frame(now, tunnel, Frame::new(from.tcp(&segment)));
+        stack.handle_frame(now, tunnel, Frame::new(from.udp(port, 443, b"hello")));
+        let (flow, _) = stack.accept(flows).unwrap();
+        open.push((connection, flow, segment));
+    }
+    // Round after round, so that all of them grow at the same time.
+    for round in 0..32 {
+        for (connection, _, segment) in &mut open {
+            segment.payload = data[..1400].to_vec();
+            stack.handle_frame(now, tunnel, Frame::new(from.tcp(segment)));
+            segment.seq += 1400;
+            stack.handle_frame(now, tunnel, Frame::new(from.udp(segment.src_port, 443, &data[..1200])));
+            if round % 4 == 0 {
+                // Nothing is acknowledged, so this ends when the buffer is full.
+                let _ = stack.send(now, *connection, &data);
+            }
+            while stack.poll_transmit(now).is_some() {}
+        }
+        most = (LIVE.load(Ordering::Relaxed) - before).max(most);
+    }
+    println!("{} KiB at most for {COUNT} connections and as many flows with full queues", most >> 10);
+    assert!(most <= 50 << 20, "{most}");
+    // Nothing was shut out: each has data, and can go on.
+    let mut buf = vec![0; 1 << 20];
+    let (mut least, mut in_all) = (usize::MAX, 0);
+    for (connection, flow, _) in open {
+        let received = stack.recv(now, connection, &mut buf).unwrap();
+        (least, in_all) = (received.min(least), in_all + received);
+        assert!(stack.recv(now, flow, &mut buf).is_ok());
+        assert_eq!(stack.take_error(connection).unwrap(), None);
+    }
+    println!("{least} bytes were received at least, {in_all} in all");
+    assert!(least > 0 && in_all > COUNT as usize * 1400, "{least} and {in_all}");
+}
+
 /// Of the runtime's part, with the `TcpStream` that the program holds.
 #[test]
 fn an_idle_tcp_stream_takes_at_most_a_kibibyte_too() {
