@@ -31,10 +31,6 @@ const MAX_CONNECTIONS: usize = 4096;
 const BACKLOG: usize = 4096;
 /// The most connections that were opened by data in a SYN and whose handshake has not completed.
 const FAST_OPENS: usize = 256;
-/// The most time between two requests of HTTP, and between two pieces of a request.
-const HTTP_TIMEOUT: Duration = Duration::from_secs(15);
-/// An HTTP connection is given up if its peer reads nothing for this long.
-const HTTP_WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The most datagrams that are answered together.
 const MAX_DATAGRAMS: usize = 64;
 /// The pause after an error of `accept` or `recv_from` that is not final, such as a lack of memory.
@@ -165,25 +161,12 @@ impl Server {
             Service::Discard => run(place, peer, || stream::discard(stream)),
             Service::Daytime => run(place, peer, || stream::daytime(stream)),
             Service::Chargen => run(place, peer, || stream::chargen(stream)),
-            Service::Http => self.begin_http(place, stream, peer),
+            Service::Http => {
+                let this = self.clone();
+                let resource = move |path: &str| this.resource(path);
+                run(place, peer, || http::serve(stream, http::REQUEST_TIMEOUT, resource));
+            }
         }
-    }
-
-    fn begin_http(self: &Arc<Self>, place: Place, stream: TcpStream, peer: SocketAddr) {
-        let (this, stream) = (self.clone(), stream.into_blocking());
-        let started = spawn(format!("http {}", peer.port()), move || {
-            log_end(place.service(), peer, this.serve_http(&stream));
-        });
-        if let Err(error) = started {
-            log::warn!("http: no thread for {peer}: {error}");
-        }
-    }
-
-    fn serve_http(&self, stream: &portolan_runtime::TcpStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(HTTP_TIMEOUT))?;
-        stream.set_write_timeout(Some(HTTP_WRITE_TIMEOUT))?;
-        http::serve(stream, |path| self.resource(path))?;
-        http::finish(stream)
     }
 
     fn resource(&self, path: &str) -> Option<http::Resource> {

@@ -26,7 +26,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// A connection is given up if its peer sends nothing for this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// A connection is given up if its peer reads nothing for this long.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 /// For how long, and how much, is read from a peer that still sends after its last answer.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_BYTES: usize = 256 << 10;
@@ -87,7 +87,7 @@ pub(super) async fn chargen(stream: TcpStream) -> io::Result<()> {
     }
 }
 
-async fn send_all(stream: &TcpStream, mut bytes: Bytes) -> io::Result<()> {
+pub(super) async fn send_all(stream: &TcpStream, mut bytes: Bytes) -> io::Result<()> {
     while bytes.has_remaining() {
         let sent = timeout(WRITE_TIMEOUT, stream.send_bytes(bytes.clone())).await;
         bytes.advance(in_time(sent)?);
@@ -98,7 +98,7 @@ async fn send_all(stream: &TcpStream, mut bytes: Bytes) -> io::Result<()> {
 /// Ends a connection in order after its last answer, although the peer may still be sending:
 /// closing with unread data would be a reset (RFC 9293 §3.6.1 after RFC 1122 §4.2.2.13), which can
 /// overtake the answer.
-async fn finish(mut stream: TcpStream) -> io::Result<()> {
+pub(super) async fn finish(mut stream: TcpStream) -> io::Result<()> {
     stream.shutdown().await?;
     let drain = async {
         let mut left = DRAIN_BYTES;

@@ -1,57 +1,27 @@
-//! A stream for tests: reads come from a script, and writes are stored.
+//! What the tests of the services share: a connection, and an executor.
 
-use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
 
-/// Returns the script piece by piece, then the end of the stream (or a time-out). Stores what is
-/// written.
-pub(crate) struct Script {
-    input: io::Cursor<Vec<u8>>,
-    piece: usize,
-    at_end: Option<io::ErrorKind>,
-    pub(crate) written: Vec<u8>,
+use portolan::Config;
+use portolan_runtime::device::memory_pair;
+use portolan_runtime::task::TcpStream;
+use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream as BlockingStream};
+
+/// A connection over the loopback of a stack: the end of the service, and that of the client.
+pub(super) fn connection() -> (Runtime, TcpStream, BlockingStream) {
+    let (device, _) = memory_pair().expect("a wire");
+    let mut config = Config::default();
+    config.neighbor.duplicate_address_probes = 0;
+    let builder = Builder::new().config(config).interface(device, []).addresses_later();
+    let runtime = builder.start().expect("a stack");
+    let listener = TcpListener::bind(&runtime, (Ipv4Addr::LOCALHOST, 1)).expect("a listener");
+    let client = BlockingStream::connect(&runtime, (Ipv4Addr::LOCALHOST, 1)).expect("a connection");
+    let (server, _) = listener.accept().expect("the connection");
+    (runtime, TcpStream::from_blocking(server), client)
 }
 
-impl Script {
-    pub(crate) fn new(input: &[u8]) -> Self {
-        Script {
-            input: io::Cursor::new(input.to_vec()),
-            piece: usize::MAX,
-            at_end: None,
-            written: Vec::new(),
-        }
-    }
-
-    /// Sets the most bytes for each read and write.
-    pub(crate) fn pieces(mut self, piece: usize) -> Self {
-        self.piece = piece;
-        self
-    }
-
-    /// Sets an error to return instead of the end of the stream.
-    pub(crate) fn fails_at_end(mut self, kind: io::ErrorKind) -> Self {
-        self.at_end = Some(kind);
-        self
-    }
-}
-
-impl Read for Script {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = buffer.len().min(self.piece);
-        match (self.input.read(&mut buffer[..len])?, self.at_end) {
-            (0, Some(kind)) if len > 0 => Err(kind.into()),
-            (len, _) => Ok(len),
-        }
-    }
-}
-
-impl Write for Script {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let len = data.len().min(self.piece);
-        self.written.extend_from_slice(&data[..len]);
-        Ok(len)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// An executor. If it is paused, its clock jumps to the next deadline when nothing else is to do.
+pub(super) fn executor(is_paused: bool) -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(is_paused).build().expect("an executor")
 }

@@ -1,32 +1,11 @@
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown};
+use std::net::Shutdown;
 
-use portolan::Config;
-use portolan_runtime::device::memory_pair;
-use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream as BlockingStream};
+use portolan_runtime::TcpStream as BlockingStream;
 
 use super::*;
 use crate::services::pattern::CharacterGenerator;
-
-/// A connection over the loopback of a stack: the end of the service, and that of the client.
-fn connection() -> (Runtime, TcpStream, BlockingStream) {
-    let (device, _) = memory_pair().expect("a wire");
-    let runtime = Builder::new()
-        .config(Config::default())
-        .interface(device, [])
-        .addresses_later()
-        .start()
-        .expect("a stack");
-    let listener = TcpListener::bind(&runtime, (Ipv4Addr::LOCALHOST, 1)).expect("a listener");
-    let client = BlockingStream::connect(&runtime, (Ipv4Addr::LOCALHOST, 1)).expect("a connection");
-    let (server, _) = listener.accept().expect("the connection");
-    (runtime, TcpStream::from_blocking(server), client)
-}
-
-fn executor(is_paused: bool) -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().start_paused(is_paused).build().expect("an executor")
-}
+use crate::services::testing::{connection, executor};
 
 /// Serves one connection while a client uses it. Returns how the service ended.
 fn serve<F: Future<Output = io::Result<()>>>(
@@ -101,7 +80,6 @@ fn daytime_is_one_line_also_if_the_peer_goes_on_sending() {
     .expect("an end in order");
 }
 
-/// The executor's clock jumps to the next deadline when nothing else is to do.
 #[test]
 fn a_peer_that_sends_nothing_or_reads_nothing_is_given_up() {
     let (_runtime, server, _silent) = connection();
