@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
+use crate::future::block_on;
 use crate::handle::Handle;
 use crate::plan::refused;
 
@@ -178,7 +179,7 @@ pub(crate) fn try_each<R>(
     let addresses = match target.to_addrs()? {
         Addrs::One(addr) => return f(addr),
         Addrs::Several(addresses) => addresses,
-        Addrs::Name(name, port) => look_up(handle, &name, port)?,
+        Addrs::Name(name, port) => block_on(look_up(handle, &name, port))?,
     };
     let mut result = Err(io::ErrorKind::NotFound.into());
     for addr in addresses {
@@ -196,20 +197,20 @@ pub(crate) fn first(target: &impl ToAddrs, handle: impl FnOnce() -> Handle) -> i
     let addresses = match target.to_addrs()? {
         Addrs::One(addr) => return Ok(addr),
         Addrs::Several(addresses) => addresses,
-        Addrs::Name(name, port) => look_up(&handle(), &name, port)?,
+        Addrs::Name(name, port) => block_on(look_up(&handle(), &name, port))?,
     };
     addresses.first().copied().ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// The addresses of a name, in the order of RFC 6724.
 #[cfg(feature = "resolver")]
-pub(crate) fn look_up(handle: &Handle, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let addresses = crate::resolver::look_up_to_connect(handle, name)?;
+pub(crate) async fn look_up(handle: &Handle, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let addresses = crate::resolver::look_up_to_connect(handle, name).await?;
     Ok(addresses.into_iter().map(|addr| SocketAddr::new(addr, port)).collect())
 }
 
 #[cfg(not(feature = "resolver"))]
-pub(crate) fn look_up(_: &Handle, name: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+pub(crate) async fn look_up(_: &Handle, name: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
     let message = format!(
         "{name} is a name, and portolan-runtime was built without its feature `resolver`: switch the feature on, or give \
          an address"

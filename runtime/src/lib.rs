@@ -10,6 +10,7 @@
 //! | `plan` | checks the settings of a builder |
 //! | `engine` | a stack and its devices behind two locks, and the threads that drive them |
 //! | `socket` | the common part of all blocking sockets: waiting, time-outs, closing |
+//! | `future` | futures that wait for several sockets and for time; running one in a thread |
 //! | `listening` | a listener on all stacks of a runtime |
 //! | `interceptor` | [`TcpInterceptor`], [`UdpInterceptor`]: connections and flows to any address |
 //! | `relay` | [`relay()`]: joins two connections |
@@ -61,6 +62,7 @@ pub mod device;
 mod dhcp;
 mod echo;
 mod engine;
+mod future;
 mod handle;
 mod interceptor;
 mod interfaces;

@@ -1,25 +1,25 @@
 //! [`Resolver`]: looks names up over the stack's own sockets.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, PoisonError};
+use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
-use portolan::{Interest, SocketKind};
+use portolan::SocketKind;
 
 use crate::clock::Clock;
+use crate::future::{FutureWait, block_on, call, until};
 use crate::handle::Handle;
 use crate::names::config::ResolverConfig;
 use crate::names::lookup::{Lookup, Query, RESOLUTION_DELAY, Via};
 use crate::names::{ResolverStats, Shared, order};
-use crate::poller::Poller;
-use crate::socket::{Socket, domain_of};
+use crate::socket::{Connecting, Socket, domain_of};
 use crate::sync::{Mutex, MutexGuard};
 
 /// The largest answer over UDP. Servers send no more than our questions allow, which is less.
 const MAX_DATAGRAM_BYTES: usize = 4096;
-/// Datagrams that one wait takes.
-const MAX_READY: usize = 16;
 /// The port of a datagram that only finds out from which address the stack sends: any will do.
 const ANY_PORT: u16 = 53;
 
@@ -57,8 +57,13 @@ pub struct Resolver {
 }
 
 /// Looks up the addresses to which a connection is to be opened.
-pub(crate) fn look_up_to_connect(handle: &Handle, name: &str) -> io::Result<Vec<IpAddr>> {
-    handle.resolver().lookup_with(name, Some(RESOLUTION_DELAY))
+pub(crate) async fn look_up_to_connect(handle: &Handle, name: &str) -> io::Result<Vec<IpAddr>> {
+    handle.resolver().lookup_with(name, Some(RESOLUTION_DELAY)).await
+}
+
+/// Looks up all addresses of a name.
+pub(crate) async fn look_up(handle: &Handle, name: &str) -> io::Result<Vec<IpAddr>> {
+    handle.resolver().lookup_with(name, None).await
 }
 
 impl Handle {
@@ -105,10 +110,10 @@ impl Resolver {
     /// `NotFound` if the name does not exist, or has no address. `TimedOut` if no server answers.
     /// `InvalidInput` if it is not a name. `Unsupported` if there is no server to ask.
     pub fn lookup(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        self.lookup_with(name, None)
+        block_on(self.lookup_with(name, None))
     }
 
-    fn lookup_with(&self, name: &str, patience: Option<Duration>) -> io::Result<Vec<IpAddr>> {
+    async fn lookup_with(&self, name: &str, patience: Option<Duration>) -> io::Result<Vec<IpAddr>> {
         if !self.lock().is_seeded() {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed)?;
@@ -118,8 +123,8 @@ impl Resolver {
         let mut addresses = match lookup.take_result() {
             Some(known) => known?,
             None => {
-                let poller = Poller::new(&self.handle)?;
-                Questions { resolver: self, poller, sockets: Vec::new() }.finish(&mut lookup)?
+                let waiting = FutureWait::new(&self.handle);
+                Questions { resolver: self, sockets: Vec::new(), waiting }.finish(&mut lookup).await?
             }
         };
         order::sort(&mut addresses, |dst| self.source_for(dst));
@@ -144,30 +149,30 @@ impl Resolver {
 /// The sockets of one lookup.
 struct Questions<'a> {
     resolver: &'a Resolver,
-    poller: Poller,
     /// A socket for each message that was sent over UDP, with its number and its server.
     sockets: Vec<(usize, SocketAddr, Socket)>,
+    waiting: FutureWait,
 }
 
 impl Questions<'_> {
-    fn finish(&mut self, lookup: &mut Lookup) -> io::Result<Vec<IpAddr>> {
+    async fn finish(&mut self, lookup: &mut Lookup) -> io::Result<Vec<IpAddr>> {
         loop {
             while let Some(query) = lookup.poll_transmit() {
-                self.send(lookup, &query)?;
+                self.send(lookup, &query).await?;
             }
             if let Some(result) = lookup.take_result() {
                 return result;
             }
-            self.wait(lookup)?;
+            poll_fn(|cx| self.poll(cx.waker(), lookup)).await?;
         }
     }
 
     /// Sends a question. What is wrong with one server is the lookup's matter; this fails only if
     /// the runtime is over.
-    fn send(&mut self, lookup: &mut Lookup, query: &Query) -> io::Result<()> {
+    async fn send(&mut self, lookup: &mut Lookup, query: &Query) -> io::Result<()> {
         let sent = match query.via {
             Via::Udp => self.send_datagram(query),
-            Via::Tcp => self.ask_over_tcp(lookup, query),
+            Via::Tcp => self.ask_over_tcp(lookup, query).await,
         };
         match sent {
             Err(error) if error.kind() == io::ErrorKind::NetworkDown => Err(error),
@@ -193,7 +198,6 @@ impl Questions<'_> {
         socket.bind(any)?;
         socket.connect_datagrams(query.server)?;
         socket.set_nonblocking(true);
-        self.poller.add(&socket, Interest::READABLE, query.number as u64)?;
         socket.calls().write(&query.message)?;
         self.sockets.push((query.number, query.server, socket));
         Ok(())
@@ -201,36 +205,11 @@ impl Questions<'_> {
 
     /// Asks over TCP (RFC 7766) and waits for the answer. The other question waits meanwhile; its
     /// answer stays in its socket.
-    fn ask_over_tcp(&self, lookup: &mut Lookup, query: &Query) -> io::Result<()> {
+    async fn ask_over_tcp(&self, lookup: &mut Lookup, query: &Query) -> io::Result<()> {
         let timeout = lookup.poll_timeout().map_or(Duration::ZERO, Clock::until);
         let give_up_at = Clock::now() + timeout;
         let handle = &self.resolver.handle;
-        let stack = handle.stacks.any();
-        let socket = Socket::new(handle, stack, domain_of(query.server), SocketKind::Stream, &[])?;
-        let left = || Some(Clock::until(give_up_at).max(Duration::from_nanos(1)));
-        socket.connect_stream(query.server, left())?;
-        let len = u16::try_from(query.message.len()).unwrap_or(u16::MAX).to_be_bytes();
-        let message = [&len, &query.message[..]].concat();
-        socket.set_write_timeout(left())?;
-        let mut written = 0;
-        while written < message.len() {
-            written += socket.calls().write_stream(&message[written..])?;
-        }
-        let read_exact = |buf: &mut [u8]| {
-            let mut filled = 0;
-            while filled < buf.len() {
-                socket.set_read_timeout(left())?;
-                match socket.calls().read(&mut buf[filled..])? {
-                    0 => return Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                    count => filled += count,
-                }
-            }
-            Ok(())
-        };
-        let mut len = [0; 2];
-        read_exact(&mut len)?;
-        let mut answer = vec![0; u16::from_be_bytes(len).into()];
-        read_exact(&mut answer)?;
+        let answer = until(handle, give_up_at, exchange(handle, query)).await?;
         let shared = &mut self.resolver.lock();
         lookup.handle_message(Clock::now(), shared, query.number, query.server, &answer);
         // RFC 7766 §6.2.1 allows more questions on one connection, so a message that is not the
@@ -239,24 +218,59 @@ impl Questions<'_> {
         Ok(())
     }
 
-    /// Waits until a socket has something, or until a time-out, and hands it to the lookup.
-    fn wait(&self, lookup: &mut Lookup) -> io::Result<()> {
-        let left = lookup.poll_timeout().map(Clock::until);
-        let mut ready = Vec::new();
-        self.poller.wait(&mut ready, MAX_READY, left)?;
-        let mut buf = [0; MAX_DATAGRAM_BYTES];
-        for event in ready {
-            let socket = self.sockets.iter().find(|(number, ..)| *number as u64 == event.token);
-            let Some((number, server, socket)) = socket else { continue };
-            let received = socket.calls().recv_from(&mut buf).map(|(len, _)| len);
+    /// Polls for something in a socket, or for a time-out, and hands it to the lookup.
+    fn poll(&mut self, waker: &Waker, lookup: &mut Lookup) -> Poll<io::Result<()>> {
+        let task = self.waiting.task(waker);
+        let mut has_any = false;
+        for (number, server, socket) in &self.sockets {
+            let received = socket.calls_of(task).recv_msg();
             let (now, shared) = (Clock::now(), &mut self.resolver.lock());
             match received {
-                Ok(len) => lookup.handle_message(now, shared, *number, *server, &buf[..len]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) if error.kind() == io::ErrorKind::NetworkDown => return Poll::Ready(Err(error)),
+                Ok((message, _)) => {
+                    let message = &message[..message.len().min(MAX_DATAGRAM_BYTES)];
+                    lookup.handle_message(now, shared, *number, *server, message);
+                }
                 Err(error) => lookup.handle_error(now, shared, *number, &error),
             }
+            has_any = true;
+        }
+        if !has_any {
+            ready!(self.waiting.poll_time(waker, lookup.poll_timeout()))?;
         }
         lookup.handle_timeout(Clock::now(), &mut self.resolver.lock());
-        Ok(())
+        Poll::Ready(Ok(()))
     }
+}
+
+/// Sends a question over TCP. Returns the first message that comes.
+async fn exchange(handle: &Handle, query: &Query) -> io::Result<Vec<u8>> {
+    let stack = handle.stacks.any();
+    let socket = Socket::new(handle, stack, domain_of(query.server), SocketKind::Stream, &[])?;
+    if socket.begin_connect(query.server)? == Connecting::UnderWay {
+        call(&socket, |calls| calls.finish_connecting()).await?;
+    }
+    let len = u16::try_from(query.message.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let message = [&len, &query.message[..]].concat();
+    let mut written = 0;
+    while written < message.len() {
+        written += call(&socket, |calls| calls.write_stream(&message[written..])).await?;
+    }
+    let mut len = [0; 2];
+    read_exact(&socket, &mut len).await?;
+    let mut answer = vec![0; u16::from_be_bytes(len).into()];
+    read_exact(&socket, &mut answer).await?;
+    Ok(answer)
+}
+
+async fn read_exact(socket: &Socket, buf: &mut [u8]) -> io::Result<()> {
+    let mut filled = 0;
+    while filled < buf.len() {
+        match call(socket, |calls| calls.read(&mut buf[filled..])).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => filled += count,
+        }
+    }
+    Ok(())
 }

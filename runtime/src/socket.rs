@@ -222,11 +222,6 @@ impl Socket {
         }
     }
 
-    /// The result of opening a connection. `WouldBlock` while there is none.
-    pub(crate) fn connect_result(&self) -> io::Result<()> {
-        self.call(|owner, _, d| connect_result(owner, d))
-    }
-
     pub(crate) fn shutdown(&self, how: std::net::Shutdown) -> io::Result<()> {
         let how = match how {
             std::net::Shutdown::Read => Shutdown::Read,

@@ -1,6 +1,6 @@
 //! TCP sockets, modelled on `std::net`.
 
-mod connect;
+pub(crate) mod connect;
 pub(crate) mod socket;
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};

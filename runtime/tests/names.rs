@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::{addr, pair, within_time};
-use portolan_runtime::{Resolver, ResolverConfig, Runtime, TcpListener, TcpStream, UdpSocket};
+use portolan_runtime::{Resolver, ResolverConfig, Runtime, TcpListener, TcpStream, UdpSocket, task};
 use simple_dns::rdata::{A, AAAA, RData};
 use simple_dns::{CLASS, Packet, PacketFlag, QTYPE, ResourceRecord, TYPE};
 
@@ -103,6 +103,111 @@ fn a_name_is_looked_up_over_udp_and_over_tcp() {
         let stats = resolver.stats();
         assert_eq!((stats.lookups, stats.cached, stats.over_tcp), (4, 2, 2));
         assert!(stats.nonsense >= 4, "{stats:?}");
+    });
+}
+
+/// How many sockets the program has. The stack may keep more for a while.
+fn descriptors(runtime: &Runtime) -> usize {
+    runtime.handle().sockets().iter().map(|socket| socket.descriptors().count()).sum()
+}
+
+/// Runs a test as a task.
+fn run(test: impl Future<Output = ()> + Send + 'static) {
+    within_time(|| {
+        let executor = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        executor.block_on(async { tokio::spawn(test).await.unwrap() });
+    });
+}
+
+#[test]
+fn a_task_looks_names_up_and_lets_others_run() {
+    run(async {
+        let (_server, client) = hosts();
+        let lookup = async |name: &str| {
+            let found = task::lookup_host(&client, name).await;
+            found.map(|found| found.map(|addr| addr.to_string()).collect::<Vec<_>>())
+        };
+        assert_eq!(lookup("both.example:80").await.unwrap(), ["10.0.0.1:80", "[fd00::1]:80"]);
+        assert_eq!(lookup("both:1").await.unwrap(), ["10.0.0.1:1", "[fd00::1]:1"]);
+        assert_eq!(lookup("large.example:2").await.unwrap(), ["10.0.0.1:2"]);
+        assert_eq!(lookup("10.1.2.3:4").await.unwrap(), ["10.1.2.3:4"]);
+        assert_eq!(lookup("none.example:1").await.unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(lookup("none.example").await.unwrap_err().kind(), ErrorKind::InvalidInput);
+
+        // Another task of the only thread runs while a server is silent; dropping ends the lookup.
+        let silent = tokio::time::timeout(Duration::from_millis(50), lookup("silent.example.:1"));
+        let (silent, ticks) = tokio::join!(silent, async {
+            let mut ticks = 0;
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                ticks += 1;
+            }
+            ticks
+        });
+        assert!(silent.is_err() && ticks == 5);
+        assert_eq!(descriptors(&client), 0, "its sockets are closed");
+    });
+}
+
+#[test]
+fn a_lookup_of_a_task_gives_up_in_time_on_any_executor() {
+    within_time(|| {
+        let (_server, client) = hosts();
+        let mut config = config();
+        config.timeout = Duration::from_millis(20);
+        client.handle().set_resolver(config);
+        // This executor has no timers of its own.
+        let executor = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let begin = Instant::now();
+        let found = executor.block_on(task::lookup_host(&client, "silent.example.:1"));
+        assert_eq!(found.err().unwrap().kind(), ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= Duration::from_millis(20 + 40 + 80));
+        // The end of the runtime ends a lookup.
+        client.handle().set_resolver(ResolverConfig::default());
+        client.handle().set_resolver(self::config());
+        let handle = client.handle().clone();
+        let looking = std::thread::spawn(move || {
+            executor.block_on(task::lookup_host(&handle, "silent.example.:1")).err()
+        });
+        std::thread::sleep(Duration::from_millis(20));
+        drop(client);
+        assert_eq!(looking.join().unwrap().unwrap().kind(), ErrorKind::NetworkDown);
+    });
+}
+
+#[test]
+fn a_task_connects_to_the_first_address_that_answers() {
+    run(async {
+        let (server, client) = hosts();
+        let listener = task::TcpListener::bind(&server, addr(1, 80)).await.unwrap();
+        // IPv6 first, and only IPv4 is served: refused, so IPv4 follows at once.
+        let begin = Instant::now();
+        let addresses: Vec<SocketAddr> = vec!["[fd00::1]:80".parse().unwrap(), addr(1, 80)];
+        let stream = task::TcpStream::connect(&client, addresses).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addr(1, 80));
+        assert!(begin.elapsed() < Duration::from_millis(200));
+        listener.accept().await.unwrap();
+
+        // Nobody has 10.0.0.9, so the next attempt begins after a quarter of a second.
+        let begin = Instant::now();
+        let stream = task::TcpStream::connect(&client, vec![addr(9, 80), addr(1, 80)]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addr(1, 80));
+        assert!(begin.elapsed() >= Duration::from_millis(250));
+        assert_eq!(descriptors(&client), 2, "the other attempt is given up: {:?}", client.handle().sockets());
+
+        let stream = task::TcpStream::connect(&client, "both.example:80").await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addr(1, 80));
+        let error = task::TcpStream::connect(&client, ("both.example", 81)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+        let text = error.to_string();
+        assert!(text.starts_with("both.example:81: ") && text.contains("10.0.0.1:81"), "{text}");
+        assert!(text.contains("[fd00::1]:81"), "{text}");
+
+        // Dropping the future ends the attempts.
+        let before = descriptors(&client);
+        let connecting = task::TcpStream::connect(&client, vec![addr(8, 83), addr(9, 83)]);
+        assert!(tokio::time::timeout(Duration::from_millis(20), connecting).await.is_err());
+        assert_eq!(descriptors(&client), before);
     });
 }
 

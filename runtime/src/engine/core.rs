@@ -9,6 +9,7 @@ use crate::engine::cancel_waiters::CancelWaiters;
 use crate::engine::devices::DeviceIo;
 use crate::engine::end_reason::EndReason;
 use crate::engine::leadership::Leadership;
+use crate::engine::task_timers::TaskTimers;
 use crate::engine::waiters::{RemovedDevice, WaiterTable, Wakes};
 
 /// The state that the `core` lock guards: the stack, the waiting threads and tasks, and the leader.
@@ -17,6 +18,7 @@ pub(crate) struct EngineCore {
     pub(crate) stack: Stack,
     pub(crate) waiters: WaiterTable,
     pub(crate) cancel_waiters: CancelWaiters,
+    pub(crate) task_timers: TaskTimers,
     pub(crate) leadership: Leadership,
     pub(crate) device_records: Vec<DeviceRecord>,
     /// The number of threads that wait in `Engine::wait_until`.
@@ -51,6 +53,12 @@ impl EngineCore {
     /// Whether a timer of the stack is due.
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.stack.next_timeout_at().is_some_and(|at| at <= now)
+    }
+
+    /// The next deadline of the stack or of a task.
+    pub(crate) fn next_timeout_at(&self) -> Option<Instant> {
+        let of_tasks = self.task_timers.next_at();
+        self.stack.next_timeout_at().into_iter().chain(of_tasks).min()
     }
 
     /// Hands the stack the frames that were read from the devices. Returns the time that it was
@@ -141,9 +149,10 @@ impl EngineCore {
             io.fill_batch(&mut self.stack, now);
         }
         self.take_events(wakes);
+        self.task_timers.wake_due(now, wakes);
         wakes.watchers |= self.watchers > 0;
         let Some(known) = self.leadership.sleeps_until() else { return };
-        if wakes.leader_is_met || self.stack.next_timeout_at().is_some_and(|at| at < known) {
+        if wakes.leader_is_met || self.next_timeout_at().is_some_and(|at| at < known) {
             wakes.add_leader(self.leadership.on_news());
         }
     }

@@ -96,6 +96,7 @@ impl Engine {
         core.refuses_calls = true;
         core.waiters.wake_everybody(&mut wakes);
         core.cancel_waiters.wake_all(&mut wakes);
+        core.task_timers.wake_all(&mut wakes);
         (wakes.driver, wakes.caller, wakes.watchers) = (true, true, true);
         drop(core);
         self.notify(&mut wakes);

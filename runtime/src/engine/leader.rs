@@ -86,7 +86,7 @@ pub(crate) struct Leader<'a> {
     after_long_idle: bool,
     /// False if there is something to do already: the next sleep then returns at once.
     may_sleep: bool,
-    /// The next deadline of the stack, as published.
+    /// The next deadline of the stack or of a task, as published.
     core_deadline: Option<Instant>,
     /// The next deadline of the devices, as published.
     io_deadline: Option<Instant>,
@@ -221,7 +221,7 @@ impl Leader<'_> {
     /// Publishes in `core` until when the leader sleeps. From here on the leader counts as asleep.
     fn publish_to_core(&mut self, core: &mut EngineCore) {
         self.may_sleep = !self.has_event(core);
-        self.core_deadline = core.stack.next_timeout_at();
+        self.core_deadline = core.next_timeout_at();
         core.leadership.on_sleep(self.core_deadline);
     }
 

@@ -16,6 +16,7 @@ use crate::engine::devices::{AttachedDevice, DeviceIo};
 use crate::engine::end_reason::EndReason;
 use crate::engine::leadership::{LeaderKind, Leadership, PolledDevices};
 use crate::engine::spin::Spin;
+use crate::engine::task_timers::TaskTimers;
 use crate::engine::waiters::{WaiterTable, Wakes};
 use crate::platform::signal::Signal;
 use crate::policy::{FORGET_INTERVAL, TRANSMIT_ROUNDS, WAITING_READS, WRITE_CHUNK};
@@ -85,6 +86,7 @@ impl Engine {
                 stack,
                 waiters: WaiterTable::default(),
                 cancel_waiters: CancelWaiters::default(),
+                task_timers: TaskTimers::default(),
                 leadership: Leadership::new(io.polled()),
                 device_records,
                 watchers: 0,
@@ -409,6 +411,7 @@ impl Engine {
         }
         core.waiters.wake_everybody(&mut wakes);
         core.cancel_waiters.wake_all(&mut wakes);
+        core.task_timers.wake_all(&mut wakes);
         (wakes.driver, wakes.caller, wakes.watchers) = (true, true, true);
         drop(core);
         self.notify(&mut wakes);

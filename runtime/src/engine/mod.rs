@@ -10,7 +10,7 @@
 //! | `leadership`, `leader` | which thread leads; what the leader does |
 //! | `wait`, `waiters`, `direction` | how a call waits; which threads and tasks wait for which socket |
 //! | `task_wait`, `task_waiters` | how a call of a task waits; the tasks that wait for a socket |
-//! | `cancel_waiters` | the tasks that wait until a pending connection is cancelled |
+//! | `cancel_waiters`, `task_timers` | the tasks that wait until a pending connection is cancelled, or for a time |
 //! | `poller_wait`, `poller_waiters`, `poller_bell` | the same for threads that wait at pollers |
 //! | `lead_policy` | which thread should lead next, judged by what threads did recently |
 //! | `read_budget`, `spin` | how much is read at once; how long a leader spins |
@@ -37,6 +37,7 @@ pub(crate) mod poller_waiters;
 mod read_budget;
 mod spin;
 pub(crate) mod stacks;
+mod task_timers;
 pub(crate) mod task_wait;
 pub(crate) mod task_waiters;
 pub(crate) mod wait;

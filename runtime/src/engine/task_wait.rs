@@ -136,3 +136,19 @@ impl Engine {
         drop(old);
     }
 }
+
+/// Waiting for a time.
+impl Engine {
+    /// Wakes a task at this time. A future has one timer.
+    pub(crate) fn set_timer(&self, at: Instant, future: FutureId, waker: &Waker) -> io::Result<()> {
+        let old = self.call(|core, _, _| core.task_timers.set(at, future, waker))?;
+        drop(old);
+        Ok(())
+    }
+
+    /// Removes a timer.
+    pub(crate) fn stop_timer(&self, at: Instant, future: FutureId) {
+        let old = self.lock_core_anyway().task_timers.remove(at, future);
+        drop(old);
+    }
+}

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::engine::direction::Direction;
 
 /// Identifies a future that waits, among all futures of a runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FutureId(pub(crate) u64);
 
 /// What waits on behalf of a task.

@@ -61,6 +61,8 @@
 mod futures_io;
 mod halves;
 mod interceptor;
+#[cfg(feature = "resolver")]
+mod lookup_host;
 mod ready;
 #[cfg(feature = "tokio")]
 mod relay;
@@ -79,6 +81,8 @@ mod wait;
 
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use interceptor::{PendingStream, TcpInterceptor, UdpInterceptor};
+#[cfg(feature = "resolver")]
+pub use lookup_host::lookup_host;
 pub use portolan::Interest;
 pub use ready::Ready;
 #[cfg(feature = "tokio")]

@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use portolan::{SocketKind, SocketOption, SocketOptions, TcpInfo};
 
+use crate::addrs::ToAddrs;
+use crate::addrs::sealed::Addrs;
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::{Connecting, Socket, domain_of};
 use crate::task::ready::readiness_calls;
 use crate::task::stream_calls::{read_calls, write_calls};
 use crate::task::wait;
+use crate::tcp::connect::connect_to_any;
 
 /// A connection, modelled on `tokio::net::TcpStream`.
 ///
@@ -67,12 +70,25 @@ impl TcpStream {
         &self.socket
     }
 
-    /// Opens a connection. Waits until it is open, for as long as the stack tries (two minutes).
-    /// Dropping the future ends the attempt.
-    pub async fn connect(handle: &impl AsRef<Handle>, addr: impl Into<SocketAddr>) -> io::Result<TcpStream> {
-        let (handle, addr) = (handle.as_ref(), addr.into());
-        let socket = Socket::new(handle, handle.stacks.any(), domain_of(addr), SocketKind::Stream, &[])?;
-        TcpStream::connect_socket(socket, addr).await
+    /// Opens a connection to an address or a name ([`ToAddrs`]), as
+    /// [`TcpStream::connect`](crate::TcpStream::connect) of threads does: a name is looked up with
+    /// the runtime's resolver, and several addresses are tried as RFC 8305 says (Happy Eyeballs).
+    /// Waits until it is open, for as long as the stack tries (two minutes). Dropping the future
+    /// ends all attempts.
+    pub async fn connect(handle: &impl AsRef<Handle>, addr: impl ToAddrs) -> io::Result<TcpStream> {
+        let (handle, target) = (handle.as_ref(), addr.to_addrs()?);
+        match target {
+            Addrs::One(addr) => {
+                let stack = handle.stacks.any();
+                let socket = Socket::new(handle, stack, domain_of(addr), SocketKind::Stream, &[])?;
+                TcpStream::connect_socket(socket, addr).await
+            }
+            // In a box, because this future is large, and most connections are to one address.
+            several => {
+                let socket = Box::pin(connect_to_any(handle, several, None, &[])).await?;
+                Ok(TcpStream::of(Arc::new(socket)))
+            }
+        }
     }
 
     pub(super) async fn connect_socket(socket: Socket, addr: SocketAddr) -> io::Result<TcpStream> {

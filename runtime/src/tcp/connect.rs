@@ -2,23 +2,24 @@
 //! RFC 8305).
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
-use portolan::{Instant, Interest, SocketKind, SocketOption};
+use portolan::{Instant, SocketKind, SocketOption};
 
 use crate::addrs::sealed::Addrs;
 use crate::addrs::{ToAddrs, look_up};
 use crate::clock::Clock;
+use crate::engine::task_waiters::Task;
+use crate::future::{FutureWait, block_on};
 use crate::handle::Handle;
-use crate::poller::Poller;
 use crate::socket::{Connecting, Socket, domain_of};
 
 /// RFC 8305 §5: the time between the beginnings of two attempts.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Results of attempts that one wait takes.
-const MAX_RESULTS: usize = 16;
 
 /// Connects to an address, or to the first of several that answers.
 pub(super) fn connect(
@@ -28,20 +29,35 @@ pub(super) fn connect(
     options: &[SocketOption],
 ) -> io::Result<Socket> {
     let give_up_at = timeout.map(|timeout| Clock::now() + timeout);
-    let (name, addresses) = match target.to_addrs()? {
+    match target.to_addrs()? {
         Addrs::One(addr) => {
             let socket = new_socket(handle, addr, options)?;
             socket.connect_stream(addr, timeout)?;
-            return Ok(socket);
+            Ok(socket)
         }
+        several => block_on(connect_to_any(handle, several, give_up_at, options)),
+    }
+}
+
+/// Connects to the first of several addresses that answers.
+pub(crate) async fn connect_to_any(
+    handle: &Handle,
+    target: Addrs,
+    give_up_at: Option<Instant>,
+    options: &[SocketOption],
+) -> io::Result<Socket> {
+    let (name, addresses) = match target {
+        Addrs::One(addr) => (None, vec![addr]),
         Addrs::Several(addresses) => (None, addresses),
         Addrs::Name(name, port) => {
-            let addresses = look_up(handle, &name, port)?;
+            let addresses = look_up(handle, &name, port).await?;
             (Some(format!("{name}:{port}")), addresses)
         }
     };
     let mut race = Race::new(addresses);
-    race.run(handle, give_up_at, options).map_err(|error| race.explain(name.as_deref(), &error))
+    let mut waiting = FutureWait::new(handle);
+    let connected = poll_fn(|cx| race.poll(cx.waker(), &mut waiting, handle, give_up_at, options)).await;
+    connected.map_err(|error| race.explain(name.as_deref(), &error))
 }
 
 fn new_socket(handle: &Handle, addr: SocketAddr, options: &[SocketOption]) -> io::Result<Socket> {
@@ -60,13 +76,10 @@ struct Race {
     running: Vec<ConnectAttempt>,
     /// What went wrong, in the order in which it did.
     failures: Vec<(SocketAddr, io::Error)>,
-    /// Numbers the attempts.
-    count: u64,
 }
 
 #[derive(Debug)]
 struct ConnectAttempt {
-    number: u64,
     addr: SocketAddr,
     socket: Socket,
 }
@@ -74,42 +87,43 @@ struct ConnectAttempt {
 impl Race {
     fn new(addresses: Vec<SocketAddr>) -> Race {
         let next_at = Clock::now();
-        Race { waiting: interleaved(addresses), next_at, running: Vec::new(), failures: Vec::new(), count: 0 }
+        Race { waiting: interleaved(addresses), next_at, running: Vec::new(), failures: Vec::new() }
     }
 
-    /// Fails with an error that does not matter if every attempt has failed, and with another if
-    /// the runtime is over.
-    fn run(
+    /// Polls for the first connection. Fails with an error that does not matter if every attempt
+    /// has failed, and with another if the runtime is over.
+    fn poll(
         &mut self,
+        waker: &Waker,
+        waiting: &mut FutureWait,
         handle: &Handle,
         give_up_at: Option<Instant>,
         options: &[SocketOption],
-    ) -> io::Result<Socket> {
-        let poller = Poller::new(handle)?;
-        let mut ready = Vec::new();
+    ) -> Poll<io::Result<Socket>> {
         loop {
             while self.is_next_due() {
-                if let Some(connected) = self.begin_next(handle, &poller, options)? {
-                    return Ok(connected);
+                if let Some(connected) = self.begin_next(handle, options)? {
+                    return Poll::Ready(Ok(connected));
                 }
             }
+            if let Some(connected) = self.finish_one(waiting.task(waker))? {
+                return Poll::Ready(Ok(connected));
+            }
+            if self.is_next_due() {
+                continue;
+            }
             if self.running.is_empty() {
-                return Err(io::ErrorKind::NotConnected.into());
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             }
             if give_up_at.is_some_and(|at| Clock::until(at).is_zero()) {
                 for ConnectAttempt { addr, .. } in self.running.drain(..) {
                     self.failures.push((addr, io::Error::new(io::ErrorKind::TimedOut, "no answer in time")));
                 }
-                return Err(io::ErrorKind::TimedOut.into());
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             let next_at = (!self.waiting.is_empty()).then_some(self.next_at);
             let until = [next_at, give_up_at].into_iter().flatten().min();
-            poller.wait(&mut ready, MAX_RESULTS, until.map(Clock::until))?;
-            for event in ready.drain(..) {
-                if let Some(connected) = self.finish(event.token)? {
-                    return Ok(connected);
-                }
-            }
+            ready!(waiting.poll_time(waker, until))?;
         }
     }
 
@@ -118,42 +132,33 @@ impl Race {
     }
 
     /// Begins the next attempt.
-    fn begin_next(
-        &mut self,
-        handle: &Handle,
-        poller: &Poller,
-        options: &[SocketOption],
-    ) -> io::Result<Option<Socket>> {
+    fn begin_next(&mut self, handle: &Handle, options: &[SocketOption]) -> io::Result<Option<Socket>> {
         let Some(addr) = self.waiting.pop_front() else { return Ok(None) };
         let socket = new_socket(handle, addr, options)?;
         self.next_at = Clock::now() + ATTEMPT_DELAY;
         match socket.begin_connect(addr) {
             Ok(Connecting::Done) => return Ok(Some(socket)),
-            Ok(Connecting::UnderWay) => {
-                let number = self.count;
-                self.count += 1;
-                poller.add(&socket, Interest::WRITABLE, number)?;
-                self.running.push(ConnectAttempt { number, addr, socket });
-            }
+            Ok(Connecting::UnderWay) => self.running.push(ConnectAttempt { addr, socket }),
             Err(error) => self.on_failure(addr, error)?,
         }
         Ok(None)
     }
 
-    /// Takes the result of an attempt about which there was an event.
-    fn finish(&mut self, number: u64) -> io::Result<Option<Socket>> {
-        let Some(index) = self.running.iter().position(|attempt| attempt.number == number) else {
-            return Ok(None);
-        };
-        match self.running[index].socket.connect_result() {
-            Ok(()) => Ok(Some(self.running.swap_remove(index).socket)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            Err(error) => {
-                let ConnectAttempt { addr, .. } = self.running.swap_remove(index);
-                self.on_failure(addr, error)?;
-                Ok(None)
+    /// Takes the results of the attempts that have one. The task is woken for the others.
+    fn finish_one(&mut self, task: Task<'_>) -> io::Result<Option<Socket>> {
+        let mut index = 0;
+        while let Some(ConnectAttempt { addr, socket }) = self.running.get(index) {
+            let addr = *addr;
+            match socket.calls_of(task).finish_connecting() {
+                Ok(()) => return Ok(Some(self.running.swap_remove(index).socket)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => index += 1,
+                Err(error) => {
+                    self.running.remove(index);
+                    self.on_failure(addr, error)?;
+                }
             }
         }
+        Ok(None)
     }
 
     /// RFC 8305 §5: the next attempt begins at once.
