@@ -12,7 +12,7 @@ use std::error::Error;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use portolan::{Config, MacAddr, Medium};
+use portolan::{Config, MacAddr, Medium, NetworkEvent};
 use portolan_runtime::device::StreamDevice;
 use portolan_runtime::{Builder, Runtime, TcpListener, TcpStream};
 
@@ -39,18 +39,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let runtime = host(ours, 2)?;
     let listener = TcpListener::bind(&runtime, ([10, 0, 2, 2], 80))?;
+    let server = std::thread::spawn(move || greet(&listener).map_err(|error| error.to_string()));
+    // When the guest ends, its end of the socket is closed, and the link is down.
+    while !matches!(runtime.handle().wait_network_event(None)?, Some(NetworkEvent::LinkDown { .. })) {}
+    println!("host: the guest has ended");
+    // This ends the server, too.
+    drop(runtime);
+    server.join().expect("the server does not panic")?;
+    if let Some(guest) = guest {
+        guest.join().expect("the guest does not panic")?;
+    }
+    Ok(())
+}
+
+/// Greets each client, until the stack ends.
+fn greet(listener: &TcpListener) -> Result<(), Box<dyn Error>> {
     for stream in listener.incoming() {
-        // When the guest ends, so does its link, and `incoming` with it.
         let Ok(mut stream) = stream else { break };
         let peer = stream.peer_addr()?;
         let mut request = [0; 1024];
         let len = stream.read(&mut request)?;
         println!("host: {peer} sends {:?}", String::from_utf8_lossy(&request[..len]).lines().next());
         write!(stream, "HTTP/1.0 200 OK\r\n\r\nhello, {}\n", peer.ip())?;
-    }
-    println!("host: the guest has ended");
-    if let Some(guest) = guest {
-        guest.join().expect("the guest does not panic")?;
     }
     Ok(())
 }
