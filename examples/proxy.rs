@@ -20,8 +20,8 @@ use tokio::io::Interest;
 use tokio::net::{TcpSocket, TcpStream};
 
 /// Called for each outgoing socket before it is connected: its packets must not come back through
-/// the TUN device. SO_BINDTODEVICE is one way; others are SO_MARK (`socket.set_mark`) with a routing
-/// rule for the mark, and on Android `VpnService.protect`.
+/// the TUN device. SO_BINDTODEVICE is one way; others are SO_MARK (`socket.set_mark`) with a
+/// routing rule for the mark, and on Android `VpnService.protect`.
 fn prepare(socket: SockRef<'_>, device: &str) -> io::Result<()> {
     socket.bind_device(Some(device.as_bytes()))
 }

@@ -1,8 +1,8 @@
 //! The throughput of two runtimes on one wire in memory: bytes a second in bulk, and round trips of
-//! one byte, beside those of `std::net` over the loopback of the host; the same bulk over two packet
-//! channels, between which the program moves the packets; and of Unix-domain sockets, beside those
-//! of the host. And the time in which a socket is opened and closed, while few or many others are
-//! open, and in which many sockets are listed.
+//! one byte, beside those of `std::net` over the loopback of the host; the same bulk over two
+//! packet channels, between which the program moves the packets; and of Unix-domain sockets, beside
+//! those of the host. And the time in which a socket is opened and closed, while few or many others
+//! are open, and in which many sockets are listed.
 //!
 //! `cargo bench -p portolan-runtime [-- bulk | round_trips | channel | unix | open | walk]`. The
 //! benchmark sets no limits: its figures are for comparing two builds on one machine. With `--test`

@@ -72,15 +72,15 @@ impl Handle {
     }
 
     /// Gives an interface another device, of the same kind of link, in place of the one that it has
-    /// or that has failed. The old device is closed. Connections go on: what was lost is sent again.
-    /// The interface has the MTU, the offloads and the MAC address of the new device from then on
-    /// (see [`Stack::set_mtu`] and [`Stack::set_mac`]), and its neighbours are found anew.
+    /// or that has failed. The old device is closed. Connections go on: what was lost is sent
+    /// again. The interface has the MTU, the offloads and the MAC address of the new device from
+    /// then on (see [`Stack::set_mtu`] and [`Stack::set_mac`]), and its neighbours are found anew.
     ///
     /// # Errors
     ///
     /// `InvalidInput` if there is no such interface, for a device of another kind of link, and for
-    /// an MTU or MAC address that no interface may have. `Unsupported` if the interfaces have several
-    /// queues. The error of the runtime if it is over.
+    /// an MTU or MAC address that no interface may have. `Unsupported` if the interfaces have
+    /// several queues. The error of the runtime if it is over.
     pub fn replace_device(&self, iface: InterfaceId, device: impl Device + 'static) -> io::Result<()> {
         let engine = self.only_engine()?;
         let (medium, mtu, offloads) = (device.medium(), device.mtu(), device.offloads());
@@ -106,9 +106,9 @@ impl Handle {
         replaced.map(drop)
     }
 
-    /// Adds an interface: a device, and the stack's addresses on it, of which there may be none yet.
-    /// On Ethernet they are probed first: [`wait_ready`](Handle::wait_ready) waits for that. Routes
-    /// are added with [`Stack::add_route`].
+    /// Adds an interface: a device, and the stack's addresses on it, of which there may be none
+    /// yet. On Ethernet they are probed first: [`wait_ready`](Handle::wait_ready) waits for that.
+    /// Routes are added with [`Stack::add_route`].
     ///
     /// ```
     /// use portolan::{Medium, Route};

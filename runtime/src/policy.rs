@@ -97,9 +97,9 @@ pub(crate) const SHUTDOWN_WATCH_INTERVAL: Duration = Duration::from_millis(10);
 /// only.
 pub(crate) const DELIVERY_LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often a thread that has changed the devices looks whether a leader still polls those that are
-/// gone. Leaders are woken, and most say when they have looked; one that gives the lead back does
-/// not.
+/// How often a thread that has changed the devices looks whether a leader still polls those that
+/// are gone. Leaders are woken, and most say when they have looked; one that gives the lead back
+/// does not.
 pub(crate) const FORGET_INTERVAL: Duration = Duration::from_millis(1);
 
 /// After an idle period of this length, frames that a caller finds count as having waited.

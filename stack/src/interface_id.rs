@@ -1,7 +1,7 @@
 //! The number of an interface.
 
-/// An interface of a stack. Interfaces are numbered in the order in which they are added. The number
-/// of one that was removed is not used again before all others were.
+/// An interface of a stack. Interfaces are numbered in the order in which they are added. The
+/// number of one that was removed is not used again before all others were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InterfaceId(pub(crate) u16);
 

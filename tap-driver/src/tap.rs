@@ -96,8 +96,9 @@ impl TapBuilder {
         self
     }
 
-    /// Sets the MAC address of the stack's side; a TUN device has none. By default a locally administered address is
-    /// derived from the name and the kernel's addresses, the same each time.
+    /// Sets the MAC address of the stack's side; a TUN device has none. By default a locally
+    /// administered address is derived from the name and the kernel's addresses, the same each
+    /// time.
     pub fn mac(mut self, mac: MacAddr) -> Self {
         self.mac = Some(mac);
         self
@@ -154,9 +155,9 @@ impl TapBuilder {
 
     /// Makes a veth pair in place of a TAP device, for containers without `/dev/net/tun`, and opens
     /// the stack's end with a packet socket. The kernel's end has the settings of the kernel's side
-    /// of the TAP device, and its name; the name of the other end is that with `-s` at its end. Both
-    /// are removed with the device. [`offload`](TapBuilder::offload) has no effect: there are always
-    /// offloads.
+    /// of the TAP device, and its name; the name of the other end is that with `-s` at its end.
+    /// Both are removed with the device. [`offload`](TapBuilder::offload) has no effect: there are
+    /// always offloads.
     ///
     /// Needs CAP_NET_ADMIN and CAP_NET_RAW in the network namespace, which
     /// [`isolate`](crate::isolate) gives.
@@ -178,8 +179,8 @@ impl TapBuilder {
     ///
     /// # Errors
     ///
-    /// See [`Error`]. [`Error::Io`] with `Unsupported` for the settings of a TUN device: a veth pair
-    /// carries Ethernet frames. After an error no pair remains.
+    /// See [`Error`]. [`Error::Io`] with `Unsupported` for the settings of a TUN device: a veth
+    /// pair carries Ethernet frames. After an error no pair remains.
     pub fn open_veth(self) -> Result<PacketDevice, Error> {
         if self.layer == Layer::Ip {
             let source = io::ErrorKind::Unsupported.into();

@@ -15,8 +15,8 @@ const SUFFIX: &str = "-s";
 /// How many names are tried for `%d`.
 const MAX_NUMBERS: usize = 1000;
 
-/// A veth pair: one end for the kernel, one for the stack. It is removed when this value is dropped,
-/// or with its network namespace.
+/// A veth pair: one end for the kernel, one for the stack. It is removed when this value is
+/// dropped, or with its network namespace.
 #[derive(Debug)]
 pub(crate) struct VethPair {
     name: String,

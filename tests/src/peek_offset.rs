@@ -74,8 +74,8 @@ pub fn find_difference(
     for _ in 0..CALLS {
         let call = match next(&mut dice) {
             _ if has_urgent && dice.one_in(3) => next_urgent(&mut dice),
-            // With MSG_PEEK and no room Linux looks through the whole queue, and is EAGAIN if its last
-            // byte is urgent.
+            // With MSG_PEEK and no room Linux looks through the whole queue, and is EAGAIN if its
+            // last byte is urgent.
             Call::Recv(0, flags) if has_urgent => Call::Recv(1, flags),
             call => call,
         };

@@ -331,7 +331,8 @@ fn written() -> Vec<(&'static str, Vec<AdvertisementBuilder>)> {
     ]
 }
 
-/// A random advertisement. It has nothing that the two treat differently on purpose (docs/slaac.md).
+/// A random advertisement. It has nothing that the two treat differently on purpose
+/// (docs/slaac.md).
 fn random(dice: &mut Dice) -> AdvertisementBuilder {
     const LIFETIMES: [u32; 9] = [0, 30, 100, 900, 7000, 7300, 14_400, 86_400, u32::MAX];
     let mut advertisement = router(dice.within(1, 4) as u16).flags((dice.within(0, 3) as u8) << 3);

@@ -276,8 +276,8 @@ fn ten_thousand_connections_that_fail_take_at_most_10_mib_and_are_answered() {
     assert_eq!(stack.stats().drops(DropReason::IgnoredForSilence), 3333);
 }
 
-/// The profile for phones: each of 1,000 connections and 1,000 flows of one source gets more than it
-/// may keep, and the program reads nothing and sends more than the source takes.
+/// The profile for phones: each of 1,000 connections and 1,000 flows of one source gets more than
+/// it may keep, and the program reads nothing and sends more than the source takes.
 #[test]
 fn a_thousand_flows_with_full_queues_take_at_most_50_mib() {
     const COUNT: u16 = 1000;

@@ -51,8 +51,8 @@ fn libraries_do_not_speak_of_options_of_the_command() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The commands with which `docs/embedding.md` makes a program depend on the libraries. They are run
-/// on a new program, with the packages of this workspace in place of published ones.
+/// The commands with which `docs/embedding.md` makes a program depend on the libraries. They are
+/// run on a new program, with the packages of this workspace in place of published ones.
 #[test]
 fn a_new_program_can_depend_on_the_libraries() {
     let program = std::env::temp_dir().join(format!("portolan-program-{}", std::process::id()));

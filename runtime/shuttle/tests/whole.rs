@@ -318,8 +318,8 @@ impl Hook for Breaking {
     }
 }
 
-/// The device breaks while one thread leads and another follows, and is replaced. Whoever leads must
-/// poll the new one.
+/// The device breaks while one thread leads and another follows, and is replaced. Whoever leads
+/// must poll the new one.
 #[test]
 fn a_device_that_broke_is_replaced() {
     check(SCHEDULES, || {

@@ -98,8 +98,8 @@ impl<T> Lane<T> {
         self.append_to(state, items.drain(..));
     }
 
-    /// Appends these items while they fit. Returns how many were lost. Several threads may call this;
-    /// none of them waits for room.
+    /// Appends these items while they fit. Returns how many were lost. Several threads may call
+    /// this; none of them waits for room.
     pub(super) fn append_or_lose(&self, mut items: impl Iterator<Item = T>) -> u64 {
         let state = self.lock();
         let room = if state.is_receiver_gone { 0 } else { self.capacity - state.items.len() };

@@ -135,8 +135,8 @@ impl AttachedDevice {
         self.full_since.is_some_and(|since| Clock::now() - since >= STALL_DELAY)
     }
 
-    /// When the leader has something to do for the device: the deadline of the device itself, or the
-    /// time at which others stop to wait for it.
+    /// When the leader has something to do for the device: the deadline of the device itself, or
+    /// the time at which others stop to wait for it.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let stalled_at = self.full_since.map(|since| since + STALL_DELAY).filter(|_| !self.is_stalled());
         [self.device.deadline(), stalled_at].into_iter().flatten().min()
@@ -193,8 +193,8 @@ impl DeviceIo {
         self.devices.iter().any(|attached| attached.iface == iface)
     }
 
-    /// Whether every device can keep another frame. Of several devices, one that is stalled does not
-    /// count: its frames are lost.
+    /// Whether every device can keep another frame. Of several devices, one that is stalled does
+    /// not count: its frames are lost.
     fn has_room(&self) -> bool {
         let mut full = self.devices.iter().filter(|attached| attached.queued.len() >= KEPT_FRAMES);
         full.all(|attached| self.devices.len() > 1 && attached.is_stalled())

@@ -64,8 +64,9 @@ impl PolledDevice {
     }
 }
 
-/// What a leader polls: the devices as they were at some time. The leader keeps this while it sleeps
-/// and holds no lock, and its `ready` and `polls_room` have an entry for each of them, in order.
+/// What a leader polls: the devices as they were at some time. The leader keeps this while it
+/// sleeps and holds no lock, and its `ready` and `polls_room` have an entry for each of them, in
+/// order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PolledDevices {
     pub(crate) devices: Arc<[Arc<PolledDevice>]>,
@@ -137,8 +138,8 @@ impl Leadership {
         &self.polled
     }
 
-    /// Notes that the devices have changed. Returns the thread that leads: it must be woken, because
-    /// it still polls the old ones.
+    /// Notes that the devices have changed. Returns the thread that leads: it must be woken,
+    /// because it still polls the old ones.
     pub(crate) fn on_devices_changed(&mut self, polled: PolledDevices) -> Option<LeaderKind> {
         self.polled = polled;
         self.on_news()

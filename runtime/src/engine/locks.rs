@@ -239,8 +239,8 @@ impl Engine {
         }
     }
 
-    /// Changes the devices, with both locks held. Waits until no other thread keeps one open that is
-    /// gone: its name may be needed again.
+    /// Changes the devices, with both locks held. Waits until no other thread keeps one open that
+    /// is gone: its name may be needed again.
     pub(crate) fn change_devices<R>(
         &self,
         change: impl FnOnce(&mut EngineCore, &mut DeviceIo, Instant) -> R,

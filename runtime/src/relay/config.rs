@@ -8,8 +8,8 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct RelayConfig {
     /// How long nothing may pass in either direction. After that both streams are reset. `None` is
-    /// without a limit. Default: 2 hours and 4 minutes, the least that RFC 5382 §5 (REQ-5) asks of a
-    /// NAT.
+    /// without a limit. Default: 2 hours and 4 minutes, the least that RFC 5382 §5 (REQ-5) asks of
+    /// a NAT.
     pub idle_timeout: Option<Duration>,
     /// The same once one direction has ended, or one of the streams has failed. Default: 4 minutes,
     /// the least that RFC 5382 §5 (REQ-5) allows for connections that are being closed.
@@ -43,8 +43,8 @@ pub struct Relayed {
 pub enum RelayEnd {
     /// Both peers have ended their half, and learned that the other has.
     Closed,
-    /// The connection of `a` has failed: it was reset, or its peer became unreachable. `b` was reset
-    /// after all that had come from `a` was delivered.
+    /// The connection of `a` has failed: it was reset, or its peer became unreachable. `b` was
+    /// reset after all that had come from `a` was delivered.
     AFailed(io::Error),
     /// The same with the parts exchanged.
     BFailed(io::Error),

@@ -250,7 +250,8 @@ macro_rules! tcp_socket_settings {
                 self.set_option(self.sockets[0].device_option(name)?)
             }
 
-            /// Binds the socket to an address and port of the stack; with port 0 the stack chooses one.
+            /// Binds the socket to an address and port of the stack; with port 0 the stack chooses
+            /// one.
             pub fn bind(&self, addr: impl Into<::std::net::SocketAddr>) -> ::std::io::Result<()> {
                 $crate::listening::bind_all(&self.sockets, addr.into())
             }

@@ -273,7 +273,8 @@ fn a_flow_that_is_rejected_is_an_error_at_its_source() {
             (socket, error)
         });
         assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-        // As the program's own socket has learned it; other errors say nothing about the destination.
+        // As the program's own socket has learned it; other errors say nothing about the
+        // destination.
         flow.reject_flow_because(&ErrorKind::OutOfMemory.into()).unwrap();
         flow.reject_flow_because(&ErrorKind::ConnectionRefused.into()).unwrap();
         let error = within_time(move || socket.recv(&mut [0; 9]).unwrap_err());

@@ -11,8 +11,8 @@ impl Stack {
     /// Removes an interface with its addresses, routes, neighbours and groups. As on Linux, its
     /// connections are not ended: they repeat their data until they time out, and go on if another
     /// interface has the addresses before. A socket that is bound to the interface, by
-    /// SO_BINDTODEVICE or by a link-local address, cannot send any more, and a packet socket bound to
-    /// it gets `NetworkDown`. `InvalidArgument` if there is no such interface.
+    /// SO_BINDTODEVICE or by a link-local address, cannot send any more, and a packet socket bound
+    /// to it gets `NetworkDown`. `InvalidArgument` if there is no such interface.
     ///
     /// ```
     /// use portolan::{Config, Domain, Error, Instant, InterfaceConfig, Medium, SocketKind, Stack};
@@ -62,9 +62,9 @@ impl Stack {
     }
 
     /// Changes the MTU of an interface. Connections through it use the new size for what they send
-    /// next, as on Linux. Below 1,280 bytes the interface loses its IPv6 addresses; from 1,280 bytes
-    /// on it has its link-local address again. `InvalidArgument` if there is no such interface, and
-    /// for an MTU that no link may have.
+    /// next, as on Linux. Below 1,280 bytes the interface loses its IPv6 addresses; from 1,280
+    /// bytes on it has its link-local address again. `InvalidArgument` if there is no such
+    /// interface, and for an MTU that no link may have.
     pub fn set_mtu(&mut self, now: Instant, iface: InterfaceId, mtu: usize) -> Result<()> {
         self.core.advance(now);
         let (env, _) = self.parts();

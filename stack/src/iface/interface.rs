@@ -136,8 +136,8 @@ impl Interface {
         }
     }
 
-    /// Sets whether its link carries frames. Returns the packets that waited for a neighbour, all of
-    /// which are forgotten. When the link comes up, its stations learn our addresses and groups.
+    /// Sets whether its link carries frames. Returns the packets that waited for a neighbour, all
+    /// of which are forgotten. When the link comes up, its stations learn our addresses and groups.
     pub(crate) fn set_link(
         &mut self,
         now: Instant,

@@ -75,8 +75,8 @@ impl Origin {
     }
 }
 
-/// The metrics of advertised routes, those of Linux: of prefixes on the link (IP6_RT_PRIO_ADDRCONF),
-/// and of routes through routers (IP6_RT_PRIO_USER).
+/// The metrics of advertised routes, those of Linux: of prefixes on the link
+/// (IP6_RT_PRIO_ADDRCONF), and of routes through routers (IP6_RT_PRIO_USER).
 const PREFIX_METRIC: u32 = 256;
 const ROUTER_METRIC: u32 = 1024;
 

@@ -100,8 +100,8 @@ fn another_mac_address_is_announced_and_used() {
     assert_eq!(bare.with(|network, ctx| network.set_mac(ctx, IFACE, mac(7))), Err(Error::InvalidArgument));
 }
 
-/// Measured on Linux 6.18: below 1,280 bytes the IPv6 addresses go, and from there on the link-local
-/// one is back.
+/// Measured on Linux 6.18: below 1,280 bytes the IPv6 addresses go, and from there on the
+/// link-local one is back.
 #[test]
 fn an_mtu_too_small_for_ipv6_takes_its_addresses() {
     let mut host = Host::ethernet(1, &["10.0.0.1/24", "fd00::1/64"]);

@@ -18,8 +18,8 @@ use crate::socket::rare_settings::RareSettings;
 use crate::time::Instant;
 
 /// Like [`Common::send_datagram`], these two functions change the account and the readiness by what
-/// one datagram changes. [`Common::settle`] would compute both anew: 7 % of a round trip, with those
-/// of the send queue (800 instructions).
+/// one datagram changes. [`Common::settle`] would compute both anew: 7 % of a round trip, with
+/// those of the send queue (800 instructions).
 impl Common {
     /// Passes the next datagram, whole, to `take`; with UDP_GRO it may be a run of datagrams.
     #[inline]

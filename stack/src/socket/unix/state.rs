@@ -213,8 +213,8 @@ impl UnixSocket {
     }
 
     /// Copies what a receive would return, after `offset` bytes if SO_PEEK_OFF is on. Returns the
-    /// number of bytes that were copied, and the length of what is left of the message. `is_inline`:
-    /// SO_OOBINLINE.
+    /// number of bytes that were copied, and the length of what is left of the message.
+    /// `is_inline`: SO_OOBINLINE.
     pub(super) fn peek_into(
         &mut self,
         bufs: &mut [&mut [u8]],

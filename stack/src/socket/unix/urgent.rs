@@ -1,5 +1,5 @@
-//! Urgent data of streams (MSG_OOB), as in Linux's `manage_oob` and `unix_stream_recv_urg`: the last
-//! byte of a call with MSG_OOB is a message of its own in the queue.
+//! Urgent data of streams (MSG_OOB), as in Linux's `manage_oob` and `unix_stream_recv_urg`: the
+//! last byte of a call with MSG_OOB is a message of its own in the queue.
 
 use bytes::Bytes;
 
@@ -79,8 +79,8 @@ impl UnixSockets {
         Ok(())
     }
 
-    /// Receives the urgent byte. As on Linux descriptors that came with it are lost. EINVAL if there
-    /// is none, or if it is read with the rest.
+    /// Receives the urgent byte. As on Linux descriptors that came with it are lost. EINVAL if
+    /// there is none, or if it is read with the rest.
     pub(super) fn receive_urgent(
         &mut self,
         env: &mut Env<'_>,
