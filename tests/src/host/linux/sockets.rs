@@ -360,8 +360,9 @@ pub(super) fn last_error() -> Errno {
     Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
-/// Lets the kernel go past the identifiers that tests name themselves. It gives ping sockets those that it chooses one
-/// after the other, counted over all network namespaces, so that now and then it would choose one of these.
+/// Lets the kernel go past the identifiers that tests name themselves. It gives ping sockets those
+/// that it chooses one after the other, counted over all network namespaces, so that now and then
+/// it would choose one of these.
 fn pass_named_identifiers() -> rustix::io::Result<()> {
     const NAMED: [RangeInclusive<u16>; 2] = [0..=10, 7000..=7001];
     /// More than the sockets of one sequence take, and those of other tests meanwhile.
