@@ -97,7 +97,8 @@ impl Handle {
                 stack.set_mac(now, iface, mac).map_err(refuse)?;
             }
             stack.set_offloads(now, iface, offloads).map_err(refuse)?;
-            let old = io.take(iface);
+            let mut old = io.take(iface);
+            old.iter_mut().for_each(|old| old.drop_queued(stack, now));
             attached.take().into_iter().for_each(|attached| io.add(iface, attached));
             stack.set_link(now, iface, LinkState::Up).map_err(refuse)?;
             core.record_device(iface, name.clone());
@@ -175,7 +176,9 @@ impl Handle {
                 refused(format!("the stack has no interface {iface:?} that could be removed: {error}"))
             })?;
             core.forget_device(iface);
-            Ok(io.take(iface))
+            let mut old = io.take(iface);
+            old.iter_mut().for_each(|old| old.drop_queued(&mut core.stack, now));
+            Ok(old)
         })?;
         removed.map(drop)
     }

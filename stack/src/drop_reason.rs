@@ -127,7 +127,8 @@ drop_reasons! {
     NeighborUnreachable,
     /// Too many packets waited for a neighbour: the oldest was dropped.
     NeighborQueueFull,
-    /// The link was down, or the frame waited for a device that was replaced meanwhile.
+    /// The link was down, or the frame waited for a device that failed, or was removed or replaced
+    /// meanwhile.
     LinkDown,
     /// There is no route to the destination, or none of our addresses can be the source.
     NoRoute,
@@ -135,6 +136,8 @@ drop_reasons! {
     PacketTooBig,
     /// The queue of frames for the device, or that of the loopback, is full.
     TransmitQueueFull,
+    /// The device took no frames for so long that other devices should not wait for it any longer.
+    DeviceFull,
     /// The stack's memory limit is reached.
     MemoryLimit,
     /// An ICMP redirect, which is ignored: routes are configured, not learned.

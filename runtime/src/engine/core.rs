@@ -98,7 +98,8 @@ impl EngineCore {
         now: Instant,
         wakes: &mut Wakes,
     ) -> Result<(), EndReason> {
-        while let Some((failed, error)) = io.take_failed() {
+        while let Some((mut failed, error)) = io.take_failed() {
+            failed.drop_queued(&mut self.stack, now);
             let iface = failed.iface();
             let failure = EndReason::device_failed(failed.device.name(), &error);
             wakes.removed_devices.push(RemovedDevice(failed.device));

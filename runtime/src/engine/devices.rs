@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::Waker;
 
-use portolan::{Frame, Instant, InterfaceId, Stack, Transmit};
+use portolan::{DropReason, Frame, Instant, InterfaceId, Stack, Transmit};
 
 use crate::clock::Clock;
 use crate::device::{Device, Outgoing, Received};
@@ -130,6 +130,13 @@ impl AttachedDevice {
         Ok(())
     }
 
+    /// Drops the frames that wait, because the device is no longer used.
+    pub(crate) fn drop_queued(&mut self, stack: &mut Stack, now: Instant) {
+        for frame in self.queued.drain(..) {
+            stack.drop_transmit(now, &frame, DropReason::LinkDown);
+        }
+    }
+
     /// Whether the device has been full for so long that other devices should not wait for it.
     fn is_stalled(&self) -> bool {
         self.full_since.is_some_and(|since| Clock::now() - since >= STALL_DELAY)
@@ -211,7 +218,7 @@ impl DeviceIo {
             while let Some(transmit) = stack.poll_transmit(now) {
                 frames += 1;
                 bytes += transmit.len();
-                self.queue(transmit);
+                self.queue(stack, now, transmit);
                 if frames >= BATCH_FRAMES || bytes >= BATCH_BYTES {
                     self.has_left_some = true;
                     return;
@@ -224,18 +231,14 @@ impl DeviceIo {
     }
 
     /// Puts a frame behind those that wait for its device.
-    fn queue(&mut self, transmit: Transmit) {
+    fn queue(&mut self, stack: &mut Stack, now: Instant, transmit: Transmit) {
         let has_others = self.devices.len() > 1;
         match self.devices.iter_mut().find(|attached| attached.iface == transmit.iface()) {
             Some(attached) if has_others && attached.queued.len() >= KEPT_FRAMES && attached.is_stalled() => {
-                log::debug!(
-                    "{} is full: a frame of {} bytes is lost",
-                    attached.device.name(),
-                    transmit.len()
-                );
+                stack.drop_transmit(now, &transmit, DropReason::DeviceFull);
             }
             Some(attached) => attached.queued.push_back(transmit),
-            None => log::debug!("a frame for {:?}, which has no device, is lost", transmit.iface()),
+            None => stack.drop_transmit(now, &transmit, DropReason::LinkDown),
         }
     }
 

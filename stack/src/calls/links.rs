@@ -1,6 +1,8 @@
 //! Changes of interfaces while connections use them.
 
+use crate::drop_reason::DropReason;
 use crate::error::Result;
+use crate::frame::Transmit;
 use crate::interface_id::InterfaceId;
 use crate::network::{LinkState, MacAddr};
 use crate::offload::Offloads;
@@ -59,6 +61,14 @@ impl Stack {
             kinds.tcp.drop_run(&mut env, iface);
         }
         Ok(())
+    }
+
+    /// Counts a frame that [`poll_transmit`](Stack::poll_transmit) has returned, but that the caller
+    /// drops because no device takes it: [`DropReason::DeviceFull`] or [`DropReason::LinkDown`].
+    pub fn drop_transmit(&mut self, now: Instant, frame: &Transmit, reason: DropReason) {
+        self.core.advance(now);
+        let (mut env, _) = self.parts();
+        env.network.drop_frame(&mut env.ctx, frame, reason);
     }
 
     /// Changes the MTU of an interface. Connections through it use the new size for what they send
