@@ -12,6 +12,11 @@ const RUN_ELSEWHERE: &[(&str, &str, &str)] = &[
     ("tests/run", ".ci/run", "step tests/run"),
     (".ci/run", ".ci/run", "#!/usr/bin/env bash"),
     ("fuzz/run", ".ci/run", "step fuzz/run 60"),
+    (
+        "cargo run --release --manifest-path tests/peers/Cargo.toml",
+        ".ci/run",
+        "step cargo run --quiet --locked --manifest-path tests/peers/Cargo.toml",
+    ),
     ("portolan ss -ltn", "tap-driver/command/tests/control.rs", "$PORTOLAN ss -ltn"),
     ("portolan ss -tunaoem", "tap-driver/command/tests/control.rs", "$PORTOLAN ss -tunaoem"),
     (

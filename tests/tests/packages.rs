@@ -139,7 +139,9 @@ fn published_packages_are_complete() {
             assert!(manifest.lines().any(|line| line.starts_with(field)), "{package}: {field}");
         }
     }
-    for folder in ["examples", "tests", "tests/no_std", "fuzz", "runtime/loom", "runtime/shuttle"] {
+    for folder in
+        ["examples", "tests", "tests/no_std", "tests/peers", "fuzz", "runtime/loom", "runtime/shuttle"]
+    {
         let manifest = read(&root().join(folder).join("Cargo.toml"));
         assert!(manifest.lines().any(|line| line == "publish = false"), "{folder} would be published");
     }
