@@ -153,13 +153,14 @@ fn a_lease_brings_addresses_routes_and_names_and_is_renewed_and_released() {
 #[test]
 fn an_address_that_another_host_has_is_declined() {
     beside_portolan("dnsmasq::an_address_that_another_host_has_is_declined", &[], || {
-        let runtime = start(3);
+        // The stack probes for five seconds and more, so that the address comes in time on a busy
+        // machine as well. The first probe after that finds it.
+        let runtime = start(5);
         let dnsmasq = Dnsmasq::start("decline");
         let mut config = DhcpConfig::default();
         config.earlier_address = Some(FIRST);
         let client = DhcpClient::start(&runtime, "if0", config).expect("a client");
-        // The stack probes for more than a second. Before, the kernel would take the server's
-        // answer for itself.
+        // Before, the kernel would take the server's answer for itself.
         dnsmasq.wait_for_log("DHCPACK");
         tool(&format!("ip addr add {FIRST}/24 dev {DEVICE}"));
         let event = client.next_event(SOON).expect("the runtime runs");
