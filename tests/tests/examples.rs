@@ -104,6 +104,35 @@ fn chat() {
 }
 
 #[test]
+fn http_server() {
+    let printed = run("http_server");
+    assert_says(&printed, &["GET /: HTTP/1.1 200 OK: <h1>hello, 10.0.0.2</h1>"]);
+    assert_says(&printed, &["A BODY OF 20 LETTERS", "GET /square/12: HTTP/1.1 200 OK: 144"]);
+    assert_says(
+        &printed,
+        &["GET /nowhere: HTTP/1.1 404", "3 requests were answered; everything was delivered"],
+    );
+}
+
+#[test]
+fn https_server() {
+    let printed = run("https_server");
+    assert_says(
+        &printed,
+        &["/secret by TLSv1_3", "a client without the certificate: invalid peer certificate"],
+    );
+}
+
+#[test]
+fn quic() {
+    let printed = run("quic");
+    assert_says(&printed, &["server: 10.0.0.2 is connected", "client: 1 bytes, their sum is 2\n"]);
+    assert_says(&printed, &["4194304 bytes, their sum is 8388608", "server: the client says \"done\""]);
+    // Larger than QUIC begins with: datagrams are not fragmented, so the path MTU is found.
+    assert_says(&printed, &["datagrams of up to 1452 bytes"]);
+}
+
+#[test]
 fn multicast_discovery() {
     let printed = run("multicast_discovery");
     let all = "    10.0.0.1: clock is at port 123\n    10.0.0.1: files is at port 2049\n    10.0.0.1: printer is at port 631";

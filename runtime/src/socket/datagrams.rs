@@ -79,6 +79,12 @@ impl Calls<'_> {
         self.explained_to(meta, sent)
     }
 
+    /// Like [`send_msg`](Calls::send_msg), for data that is borrowed.
+    #[cfg(feature = "quinn")]
+    pub(crate) fn send_copy(&self, data: &[u8], meta: &SendMeta) -> io::Result<usize> {
+        self.send_msg(self.copy_of(&[IoSlice::new(data)], data.len()), meta)
+    }
+
     pub(crate) fn send_to(&self, data: &[u8], addr: SocketAddr) -> io::Result<usize> {
         if data.len() < COPY_BELOW {
             let sent = self.call_waiting(Direction::Write, |core, now| {

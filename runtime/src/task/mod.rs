@@ -7,11 +7,14 @@
 //!
 //! | feature | adds |
 //! |---|---|
+//! | `axum` | `axum::serve::Listener` for [`TcpListener`] |
 //! | `futures-core` | `futures_core::Stream` for the interceptors |
 //! | `futures-io` | `futures_io::AsyncRead` and `AsyncWrite` (version 0.3), the traits of async-std, smol and libraries without an executor |
+//! | `quinn` | `quinn::AsyncUdpSocket`, as `QuinnSocket` |
 //! | `tokio` | `tokio::io::AsyncRead` and `AsyncWrite`, the `poll_*` functions that take a `ReadBuf`, tokio's cooperative budget, and [`relay()`] |
+//! | `tonic` | `tonic::transport::server::Connected` for [`TcpStream`] |
 //!
-//! Both features can be on at once. Programs import the traits that they use.
+//! All features can be on at once. Programs import the traits that they use.
 //!
 //! All `async` functions here are cancel safe, with one exception: a dropped [`TcpStream::connect`]
 //! ends the attempt. A dropped call has received and sent nothing. The `poll` functions of a socket
@@ -57,12 +60,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(feature = "axum")]
+mod axum;
 #[cfg(feature = "futures-io")]
 mod futures_io;
 mod halves;
 mod interceptor;
 #[cfg(feature = "resolver")]
 mod lookup_host;
+#[cfg(feature = "quinn")]
+mod quinn;
 mod ready;
 #[cfg(feature = "tokio")]
 mod relay;
@@ -76,6 +83,8 @@ mod tcp_socket;
 mod tcp_stream;
 #[cfg(feature = "tokio")]
 mod tokio_io;
+#[cfg(feature = "tonic")]
+mod tonic;
 mod udp_socket;
 mod wait;
 
@@ -84,6 +93,8 @@ pub use interceptor::{PendingStream, TcpInterceptor, UdpInterceptor};
 #[cfg(feature = "resolver")]
 pub use lookup_host::lookup_host;
 pub use portolan::Interest;
+#[cfg(feature = "quinn")]
+pub use quinn::QuinnSocket;
 pub use ready::Ready;
 #[cfg(feature = "tokio")]
 pub use relay::{RelayStream, relay, relay_with};

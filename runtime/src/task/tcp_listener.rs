@@ -99,4 +99,9 @@ impl TcpListener {
     pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
         self.sockets.set_option(option)
     }
+
+    /// Returns the handle of the runtime that the listener belongs to.
+    pub fn handle(&self) -> Handle {
+        self.sockets.first().handle()
+    }
 }
