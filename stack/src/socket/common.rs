@@ -201,10 +201,13 @@ impl Common {
         !self.transmit_queue.is_empty()
     }
 
-    /// The next socket to send, and its room.
-    pub(super) fn next_to_transmit(&mut self) -> Option<(SocketId, Room)> {
+    /// The next socket to send, and its room. Each one that is taken out of the queue, removed ones
+    /// too, takes one of `may_pass`.
+    pub(super) fn next_to_transmit(&mut self, may_pass: &mut usize) -> Option<(SocketId, Room)> {
         loop {
+            let left = may_pass.checked_sub(1)?;
             let id = self.transmit_queue.pop_front()?;
+            *may_pass = left;
             if let Some(socket) = self.records.get_mut(id) {
                 socket.marks.leave_transmit_queue();
                 return Some((id, socket.room()));

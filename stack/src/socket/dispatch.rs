@@ -27,6 +27,9 @@ use crate::time::Instant;
 /// How many sockets that were passed on in messages are released in one call.
 const PASSED_AT_ONCE: usize = 64;
 
+/// How many timers of sockets one call handles. Further ones stay due.
+const MAX_TIMERS: usize = 512;
+
 /// All sockets of a stack.
 #[derive(Debug)]
 pub(crate) struct Sockets {
@@ -238,13 +241,15 @@ impl Kinds {
     }
 
     /// Sends the next packet of the sockets, in round-robin order; `frame` as in
-    /// [`transmit`](ProtocolCalls::transmit). `Nothing`: no socket has anything to send now.
+    /// [`transmit`](ProtocolCalls::transmit). `Nothing`: no socket has anything to send now, or
+    /// `may_pass` has come to 0.
     pub(crate) fn poll_transmit(
         &mut self,
         env: &mut Env<'_>,
         frame: &mut Option<Transmit>,
+        may_pass: &mut usize,
     ) -> TransmitOutcome {
-        while let Some((id, room)) = env.common.next_to_transmit() {
+        while let Some((id, room)) = env.common.next_to_transmit(may_pass) {
             if self.of(room).transmit(env, id, frame) == TransmitOutcome::Sent {
                 env.common.queue_transmit(id);
                 return TransmitOutcome::Sent;
@@ -258,7 +263,8 @@ impl Kinds {
     }
 
     pub(crate) fn handle_timeout(&mut self, env: &mut Env<'_>) {
-        while let Some(target) = env.common.timers.pop_due(env.ctx.now) {
+        for _ in 0..MAX_TIMERS {
+            let Some(target) = env.common.timers.pop_due(env.ctx.now) else { break };
             match target {
                 TimerTarget::Socket(id) => {
                     if let Some(socket) = env.common.records.get(id) {

@@ -18,6 +18,9 @@ use crate::socket::scope::Bound;
 use crate::tcp::State;
 use crate::time::Instant;
 
+/// How many TIME-WAIT records one call removes. Further ones stay due.
+const MAX_EXPIRED: usize = 1024;
+
 /// What was done to a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
@@ -138,9 +141,10 @@ impl TcpSockets {
         self.time_waits.deadline()
     }
 
-    /// Removes TIME-WAIT records whose time is over.
+    /// Removes TIME-WAIT records whose time is over, so many in one call.
     pub(in crate::socket) fn expire_time_waits(&mut self, ctx: &Ctx<'_>) {
-        while let Some(due) = self.time_waits.pop_due(ctx) {
+        for _ in 0..MAX_EXPIRED {
+            let Some(due) = self.time_waits.pop_due(ctx) else { return };
             match due {
                 Due::Expired(id, entry) => self.forget_time_wait(id, &entry.tuple(), entry.reuse()),
                 Due::Moved { tuple, from, to } => {
