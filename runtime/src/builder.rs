@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan::steering::{Share, Steering};
-use portolan::{Cidr, Config, Interception, InterfaceId, Route, Stack};
+use portolan::{Cidr, Config, Interception, InterfaceId, Route, Stack, Zone};
 
 use crate::clock::Clock;
 use crate::device::Device;
@@ -46,6 +46,8 @@ pub struct Builder {
     stray_gateway: Option<IpAddr>,
     /// Whether an interception was given before any interface.
     has_stray_interception: bool,
+    /// The same for a zone.
+    has_stray_zone: bool,
     busy_poll: Duration,
     spread_udp_ports: Vec<u16>,
     #[cfg(feature = "resolver")]
@@ -61,6 +63,7 @@ impl Builder {
             interfaces: Vec::new(),
             stray_gateway: None,
             has_stray_interception: false,
+            has_stray_zone: false,
             busy_poll: Duration::ZERO,
             spread_udp_ports: Vec::new(),
             #[cfg(feature = "resolver")]
@@ -132,6 +135,32 @@ impl Builder {
         match self.interfaces.last_mut() {
             Some(interface) => interface.settings.interception = interception,
             None => self.has_stray_interception = true,
+        }
+        self
+    }
+
+    /// Puts the interface that was added last into a zone. Interfaces of different zones may have the
+    /// same addresses, on both sides: see [`Zone`].
+    ///
+    /// ```
+    /// use portolan::{Interception, Medium};
+    /// use portolan_runtime::Builder;
+    /// use portolan_runtime::device::PacketChannel;
+    ///
+    /// let mut builder = Builder::new();
+    /// for guest in 1..=2 {
+    ///     let (device, _to_guest, _from_guest) = PacketChannel::new(Medium::Ip).build();
+    ///     builder = builder.interface(device, ["10.0.0.1/24".parse()?]).zone(guest);
+    ///     builder = builder.intercept(Interception::all());
+    /// }
+    /// let runtime = builder.start()?;
+    /// assert_eq!(runtime.handle().interfaces()[1].zone.number(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn zone(mut self, zone: impl Into<Zone>) -> Self {
+        match self.interfaces.last_mut() {
+            Some(interface) => interface.settings.zone = zone.into(),
+            None => self.has_stray_zone = true,
         }
         self
     }
@@ -230,6 +259,12 @@ impl Builder {
             return Err(refused(
                 "an interception was given before any interface: call Builder::intercept after Builder::interface, as it \
                  belongs to the interface that was added last",
+            ));
+        }
+        if self.has_stray_zone {
+            return Err(refused(
+                "a zone was given before any interface: call Builder::zone after Builder::interface, as it belongs to the \
+                 interface that was added last",
             ));
         }
         let seed = match self.seed {

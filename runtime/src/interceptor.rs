@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use portolan::{
     Domain, IgnoreReason, InterfaceId, PendingConnection, Rejection, SocketKind, SocketOption, Unreachable,
+    Zone,
 };
 
 use crate::engine::bell::Bell;
@@ -351,6 +352,11 @@ impl PendingStream {
     /// The interface that it came in through.
     pub fn interface(&self) -> InterfaceId {
         self.pending.iface
+    }
+
+    /// The zone of that interface.
+    pub fn zone(&self) -> Zone {
+        self.pending.zone
     }
 
     /// Whether it needs no decision any more: the source has given it up, or it waited for too

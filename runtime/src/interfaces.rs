@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use portolan::{Cidr, InterfaceId, LinkState, Medium, NetworkEvent, Stack};
+use portolan::{Cidr, Interception, InterfaceId, LinkState, Medium, NetworkEvent, Stack, Zone};
 
 use crate::clock::Clock;
 use crate::device::Device;
@@ -140,8 +140,28 @@ impl Handle {
         device: impl Device + 'static,
         addresses: impl IntoIterator<Item = Cidr>,
     ) -> io::Result<InterfaceId> {
-        let engine = self.only_engine()?;
+        self.add_planned(device, InterfaceSettings::of(addresses))
+    }
+
+    /// Like [`add_interface`](Handle::add_interface), in this zone (see [`Zone`]), with the packets
+    /// for other hosts that it takes.
+    pub fn add_interface_in(
+        &self,
+        zone: impl Into<Zone>,
+        device: impl Device + 'static,
+        addresses: impl IntoIterator<Item = Cidr>,
+        interception: Interception,
+    ) -> io::Result<InterfaceId> {
         let settings = InterfaceSettings::of(addresses);
+        self.add_planned(device, InterfaceSettings { zone: zone.into(), interception, ..settings })
+    }
+
+    fn add_planned(
+        &self,
+        device: impl Device + 'static,
+        settings: InterfaceSettings,
+    ) -> io::Result<InterfaceId> {
+        let engine = self.only_engine()?;
         let config = settings.config(&device);
         let planned = PlannedInterface { devices: vec![Box::new(device)], settings };
         planned.check()?;

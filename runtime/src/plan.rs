@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use portolan::{Cidr, Config, Interception, InterfaceConfig, MacAddr, Medium};
+use portolan::{Cidr, Config, Interception, InterfaceConfig, MacAddr, Medium, Zone};
 
 use crate::device::Device;
 
@@ -25,6 +25,7 @@ pub(crate) struct InterfaceSettings {
     pub(crate) addresses: Vec<Cidr>,
     pub(crate) gateways: Vec<IpAddr>,
     pub(crate) interception: Interception,
+    pub(crate) zone: Zone,
     /// Whether it may have no address yet.
     pub(crate) addresses_later: bool,
 }
@@ -36,6 +37,7 @@ impl InterfaceSettings {
             addresses: addresses.into_iter().collect(),
             gateways: Vec::new(),
             interception: Interception::none(),
+            zone: Zone::DEFAULT,
             addresses_later: true,
         }
     }
@@ -43,7 +45,7 @@ impl InterfaceSettings {
     /// The configuration of an interface of the stack with this device.
     pub(crate) fn config(&self, device: &dyn Device) -> InterfaceConfig {
         let config = InterfaceConfig::new(device.medium()).mtu(device.mtu()).offloads(device.offloads());
-        let config = config.intercept(self.interception.clone());
+        let config = config.intercept(self.interception.clone()).zone(self.zone);
         self.addresses.iter().copied().fold(config, InterfaceConfig::address)
     }
 }

@@ -154,7 +154,7 @@ pub use network::{
     AddressLifetime, AddressState, AdvertisedRoute, AutoAddressInfo, Cidr, Forwarding, InterceptedNetwork,
     Interception, InterfaceConfig, InterfaceId, InterfaceIdentifiers, InterfaceInfo, LinkState, MacAddr,
     Medium, NeighborInfo, NeighborState, NetworkEvent, PacketType, ParseCidrError, ParseMacAddrError,
-    ProxyAnswers, Route, RouterPreference, SlaacConfig, SlaacInfo, TemporaryAddresses,
+    ProxyAnswers, Route, RouterPreference, SlaacConfig, SlaacInfo, TemporaryAddresses, Zone,
 };
 pub use offload::{ChecksumState, Offloads, PartialChecksum, SegmentKind, Segments};
 pub use socket::{Cancellation, IgnoreReason, PendingConnection, PendingEvent, Rejection, Unreachable};

@@ -12,6 +12,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use crate::hash::Keyed;
+use crate::interface_id::InterfaceId;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -23,6 +24,10 @@ const RECORDS: usize = 1024;
 /// one that shares the record of its victim, and can then see when the victim's share is used.
 /// After this interval it has to search again.
 const SHUFFLE_INTERVAL: Duration = Duration::from_secs(64);
+
+/// How the lower half of the key of an IPv6 network in another zone begins. Hosts with an address
+/// that ends like that count in their network.
+const APART: u64 = u64::MAX >> 16;
 
 /// The key of the peer whose share a message uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,8 +41,19 @@ impl PeerKey {
             IpAddr::V4(addr) => PeerKey([4, u64::from(addr.to_bits())]),
             IpAddr::V6(addr) => {
                 let bits = addr.to_bits();
-                PeerKey([(bits >> 64) as u64, if is_on_link { bits as u64 } else { 0 }])
+                let counts_alone = is_on_link && (bits as u64) >> 16 != APART;
+                PeerKey([(bits >> 64) as u64, if counts_alone { bits as u64 } else { 0 }])
             }
+        }
+    }
+
+    /// The key of a host behind an interface of another zone than zone 0. An IPv6 host is
+    /// represented by its network of 64 bits, on the link as well: such a link is a guest's.
+    pub(crate) fn apart(addr: IpAddr, iface: InterfaceId) -> PeerKey {
+        let link = u64::from(iface.0) + 1;
+        match addr {
+            IpAddr::V4(addr) => PeerKey([link << 16 | 4, u64::from(addr.to_bits())]),
+            IpAddr::V6(addr) => PeerKey([(addr.to_bits() >> 64) as u64, APART << 16 | link]),
         }
     }
 }
@@ -179,6 +195,13 @@ mod tests {
         ] {
             assert_eq!(burst_of(peer), 3, "{peer:?}");
         }
+        for iface in [InterfaceId(0), InterfaceId(1)] {
+            for addr in ["10.0.0.1", "2001:db8::1"] {
+                assert_eq!(burst_of(PeerKey::apart(addr.parse().unwrap(), iface)), 3, "{addr} {iface:?}");
+            }
+        }
+        let apart = PeerKey::apart("2001:db8::".parse().unwrap(), InterfaceId(0));
+        assert_ne!(on_link("2001:db8::ffff:ffff:ffff:1"), apart, "no address has the key of a zone");
         assert_eq!(burst_of(host("2001:db8::2")), 0, "the network of 2001:db8::1 has had its share");
         assert_eq!(burst_of(on_link("fd00::1")), 0);
     }

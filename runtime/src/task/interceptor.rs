@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use portolan::{IgnoreReason, InterfaceId, Rejection, SocketOption};
+use portolan::{IgnoreReason, InterfaceId, Rejection, SocketOption, Zone};
 
 use crate::engine::task_waiters::{Task, TaskSlot};
 use crate::handle::Handle;
@@ -278,6 +278,11 @@ impl PendingStream {
     /// The interface that it came in through.
     pub fn interface(&self) -> InterfaceId {
         self.pending.interface()
+    }
+
+    /// The zone of that interface.
+    pub fn zone(&self) -> Zone {
+        self.pending.zone()
     }
 
     /// Whether it needs no decision any more: the source has given it up, or it waited for too

@@ -10,6 +10,7 @@ use super::forwarding::Forwarding;
 use super::interception::Interception;
 use super::link_state::LinkState;
 use super::slaac_config::SlaacConfig;
+use super::zone::Zone;
 use crate::interface_id::InterfaceId;
 use crate::link::medium::Medium;
 use crate::offload::Offloads;
@@ -54,6 +55,8 @@ pub struct InterfaceConfig {
     /// How it configures itself from router advertisements; `None`, the default: not at all. Only
     /// for Ethernet with an MTU of at least 1,280.
     pub slaac: Option<SlaacConfig>,
+    /// The zone that it is in; zone 0 by default.
+    pub zone: Zone,
 }
 
 impl InterfaceConfig {
@@ -69,6 +72,7 @@ impl InterfaceConfig {
             forwarding: Forwarding::NONE,
             interception: Interception::none(),
             slaac: None,
+            zone: Zone::DEFAULT,
         }
     }
 
@@ -108,6 +112,12 @@ impl InterfaceConfig {
         self
     }
 
+    /// Sets the zone.
+    pub fn zone(mut self, zone: impl Into<Zone>) -> Self {
+        self.zone = zone.into();
+        self
+    }
+
     /// Adds an address.
     pub fn address(mut self, cidr: Cidr) -> Self {
         self.addresses.push(cidr);
@@ -138,4 +148,6 @@ pub struct InterfaceInfo {
     pub groups: Vec<IpAddr>,
     /// Whether packets for other hosts that come in through it are forwarded.
     pub forwarding: Forwarding,
+    /// The zone that it is in.
+    pub zone: Zone,
 }

@@ -13,6 +13,7 @@ use super::forwarding::Forwarding;
 use super::interception::{Interception, ProxyAnswers};
 use super::link_state::LinkState;
 use super::source::Candidate;
+use super::zone::Zone;
 use crate::config::{Config, NeighborConfig};
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
@@ -40,6 +41,7 @@ pub(crate) struct Interface {
     pub(crate) mtu: usize,
     /// What its device does for frames that are sent to it.
     pub(crate) offloads: Offloads,
+    pub(crate) zone: Zone,
     pub(crate) neighbors: NeighborCache,
     /// The packets for other hosts that it takes, if any.
     pub(crate) interception: Option<Box<Interception>>,
@@ -97,6 +99,7 @@ impl Interface {
             link: LinkState::Up,
             mtu: config.mtu,
             offloads: config.offloads,
+            zone: config.zone,
             neighbors: NeighborCache::new(&tunables.neighbor, tunables.ip.max_queued_frames, rng),
             interception: (*interception != Interception::none()).then(|| interception.clone().into()),
             addresses: Vec::new(),
@@ -450,6 +453,7 @@ impl Interface {
             addresses: self.addresses.iter().map(|address| (address.cidr, address.shown_state())).collect(),
             groups: self.groups.list(),
             forwarding: self.forwarding,
+            zone: self.zone,
         }
     }
 }

@@ -12,3 +12,4 @@ pub(crate) mod link_state;
 pub(crate) mod routes;
 pub(crate) mod slaac_config;
 pub(crate) mod source;
+pub(crate) mod zone;

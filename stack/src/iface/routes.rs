@@ -92,6 +92,10 @@ pub(crate) struct RouteTable {
     routes: Vec<Route>,
     /// The origin of each route.
     origins: Vec<Origin>,
+    /// How many of them, the first, are in zone 0.
+    shared: usize,
+    /// The interfaces in other zones, sorted.
+    apart: Vec<InterfaceId>,
 }
 
 impl RouteTable {
@@ -99,10 +103,29 @@ impl RouteTable {
         &self.routes
     }
 
-    /// Finds the route to this destination, through this interface if one is named.
+    /// Notes that an interface, which has no routes yet, is in another zone than zone 0.
+    pub(crate) fn set_apart(&mut self, iface: InterfaceId) {
+        if let Err(at) = self.apart.binary_search(&iface) {
+            self.apart.insert(at, iface);
+        }
+    }
+
+    fn is_apart(&self, iface: InterfaceId) -> bool {
+        self.apart.binary_search(&iface).is_ok()
+    }
+
+    /// Finds the route to this destination, through this interface if one is named, or in zone 0.
     pub(crate) fn lookup(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<&Route> {
-        let through = |route: &Route| iface.is_none_or(|iface| route.iface == iface);
-        self.routes.iter().find(|route| route.destination.contains(dst) && through(route))
+        let leads_there = |route: &&Route| route.destination.contains(dst);
+        match iface {
+            Some(iface) => self.routes.iter().find(|route| leads_there(route) && route.iface == iface),
+            None => self.routes.get(..self.shared)?.iter().find(leads_there),
+        }
+    }
+
+    /// Finds the route to this destination through one of some interfaces.
+    pub(crate) fn lookup_among(&self, dst: IpAddr, is_one: impl Fn(InterfaceId) -> bool) -> Option<&Route> {
+        self.routes.iter().find(|route| route.destination.contains(dst) && is_one(route.iface))
     }
 
     /// Adds a route, and returns it as it is in the table. The host bits of its destination are
@@ -180,16 +203,20 @@ impl RouteTable {
 
     /// Removes all routes through this interface, and returns them.
     pub(crate) fn remove_of(&mut self, iface: InterfaceId) -> Vec<Route> {
-        self.retain(|route, _| route.iface != iface)
+        let removed = self.retain(|route, _| route.iface != iface);
+        self.apart.retain(|&other| other != iface);
+        removed
     }
 
     fn insert(&mut self, route: Route, origin: Origin) {
         let order = |route: &Route, origin: Origin| {
-            (Reverse(route.destination.prefix_len), route.metric, origin.rank())
+            let is_apart = self.is_apart(route.iface);
+            (is_apart, Reverse(route.destination.prefix_len), route.metric, origin.rank())
         };
         let own = order(&route, origin);
         let mut others = self.routes.iter().zip(&self.origins);
         let at = others.position(|(other, &origin)| order(other, origin) > own).unwrap_or(self.routes.len());
+        self.shared += usize::from(!self.is_apart(route.iface));
         self.routes.insert(at, route);
         self.origins.insert(at, origin);
     }
@@ -204,6 +231,7 @@ impl RouteTable {
         self.routes.retain(|_| answers.next().copied().unwrap_or(true));
         let mut answers = kept.iter();
         self.origins.retain(|_| answers.next().copied().unwrap_or(true));
+        self.shared = self.routes.iter().filter(|route| !self.is_apart(route.iface)).count();
         removed
     }
 }

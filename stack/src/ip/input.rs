@@ -16,8 +16,19 @@ pub(crate) struct Arrival {
     pub(crate) looped: bool,
     /// It is for another host, and the interface takes it.
     pub(crate) is_intercepted: bool,
+    /// The interface is in another zone than zone 0.
+    pub(crate) is_apart: bool,
     /// What the device did to the packet.
     pub(crate) offload: ReceiveOffload,
+}
+
+impl Arrival {
+    /// A packet in a unicast frame through an interface of zone 0.
+    #[inline]
+    pub(crate) fn through(iface: InterfaceId, offload: ReceiveOffload) -> Arrival {
+        let link_cast = Cast::Unicast;
+        Arrival { iface, link_cast, looped: false, is_intercepted: false, is_apart: false, offload }
+    }
 }
 
 /// What a device did to a packet that it received.

@@ -1,5 +1,6 @@
 //! Path MTUs that were learned (RFC 1191, RFC 8201), each for one destination and a limited time.
 
+use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -25,7 +26,8 @@ pub(crate) struct PathMtu {
     pub(crate) needs_fragments: bool,
 }
 
-/// A destination, and its link if the address does not tell the link.
+/// A destination, and its link if the address does not tell the link, or if the link is in another
+/// zone than zone 0.
 type PathKey = (IpAddr, Option<InterfaceId>);
 
 #[derive(Debug)]
@@ -41,11 +43,21 @@ pub(crate) struct PathMtus {
     entries: HashMap<PathKey, LearnedMtu>,
     max: usize,
     timeout: Duration,
+    /// The interfaces whose zone is not zone 0, sorted.
+    apart: Vec<InterfaceId>,
 }
 
 impl PathMtus {
     pub(crate) fn new(config: &IpConfig, rng: &mut Rng) -> Self {
-        PathMtus { entries: hash_map(rng), max: config.max_path_mtus, timeout: config.path_mtu_timeout }
+        let (max, timeout) = (config.max_path_mtus, config.path_mtu_timeout);
+        PathMtus { entries: hash_map(rng), max, timeout, apart: Vec::new() }
+    }
+
+    /// Notes that an interface is in another zone than zone 0.
+    pub(crate) fn set_apart(&mut self, iface: InterfaceId) {
+        if let Err(at) = self.apart.binary_search(&iface) {
+            self.apart.insert(at, iface);
+        }
     }
 
     /// What was learned about the path to `dst` through `iface`, if anything.
@@ -53,7 +65,7 @@ impl PathMtus {
         if self.entries.is_empty() {
             return None;
         }
-        let entry = self.entries.get(&key(dst, iface))?;
+        let entry = self.entries.get(&self.key(dst, iface))?;
         (now < entry.expires_at).then_some(entry.path)
     }
 
@@ -76,7 +88,7 @@ impl PathMtus {
             return;
         }
         let mtu = if needs_fragments { MIN_V4.min(current) } else { mtu };
-        let key = key(dst, iface);
+        let key = self.key(dst, iface);
         if self.entries.len() >= self.max && !self.entries.contains_key(&key) {
             self.make_room(now);
         }
@@ -90,6 +102,12 @@ impl PathMtus {
     /// Forgets what is known about paths that only this interface leads to.
     pub(crate) fn remove_of(&mut self, iface: InterfaceId) {
         self.entries.retain(|(_, link), _| *link != Some(iface));
+        self.apart.retain(|&other| other != iface);
+    }
+
+    fn key(&self, dst: IpAddr, iface: InterfaceId) -> PathKey {
+        let is_of_link = is_link_local(dst) || self.apart.binary_search(&iface).is_ok();
+        (dst, is_of_link.then_some(iface))
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -106,10 +124,6 @@ impl PathMtus {
             self.entries.remove(&key);
         }
     }
-}
-
-fn key(dst: IpAddr, iface: InterfaceId) -> PathKey {
-    (dst, is_link_local(dst).then_some(iface))
 }
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ pub(crate) struct PacketKey {
     /// §4.5).
     pub(crate) protocol: u8,
     pub(crate) id: u32,
-    /// The link, if the source address does not tell the link.
+    /// The link, if the source address does not tell the link, or if the link is in another zone
+    /// than zone 0.
     pub(crate) iface: Option<InterfaceId>,
 }
 
@@ -290,7 +291,7 @@ impl Reassembler {
     fn begin(&mut self, now: Instant, key: PacketKey, piece: &Piece) -> u64 {
         let serial = self.next_serial;
         self.next_serial += 1;
-        let source = self.source_of(key.src);
+        let source = self.source_of(key.src, key.iface);
         let packet = Packet {
             serial,
             source,
@@ -315,10 +316,11 @@ impl Reassembler {
 
     /// The share of a source. An IPv6 host counts as its network of 64 bits, in which it may have
     /// any address.
-    fn source_of(&self, src: IpAddr) -> u16 {
+    fn source_of(&self, src: IpAddr, link: Option<InterfaceId>) -> u16 {
+        let link = link.map_or(0, |iface| u64::from(iface.scope_id()) << 8);
         let words = match src {
-            IpAddr::V4(addr) => [4, u64::from(addr.to_bits())],
-            IpAddr::V6(addr) => [6, (addr.to_bits() >> 64) as u64],
+            IpAddr::V4(addr) => [link | 4, u64::from(addr.to_bits())],
+            IpAddr::V6(addr) => [link | 6, (addr.to_bits() >> 64) as u64],
         };
         (self.source_key.hash_words(words) as usize % SOURCES) as u16
     }

@@ -5,6 +5,7 @@ use core::net::IpAddr;
 
 use super::Network;
 use crate::drop_reason::DropReason;
+use crate::iface::interface::Interface;
 use crate::interface_id::InterfaceId;
 use crate::ip::input::{Arrival, is_martian};
 use crate::ip::{Cast, IpHeader, is_link_local, protocol};
@@ -35,7 +36,7 @@ impl Network {
             return Admission::Drop(DropReason::Martian);
         }
         if arrival.looped {
-            if self.is_local(dst) {
+            if self.is_local(dst, Some(arrival.iface)) {
                 return Admission::Local(Cast::Unicast);
             }
             return self.admit_looped_group(arrival.iface, header);
@@ -103,7 +104,11 @@ impl Network {
     /// Whether the address is ours from the point of view of this interface.
     fn is_own(&self, addr: IpAddr, iface: InterfaceId) -> bool {
         let scoped = is_link_local(addr);
-        self.interfaces.iter().any(|interface| (!scoped || interface.id == iface) && interface.owns(addr))
+        let is_seen = |interface: &Interface| match scoped {
+            true => interface.id == iface,
+            false => interface.zone == self.zone_of(Some(iface)),
+        };
+        self.interfaces.iter().any(|interface| interface.owns(addr) && is_seen(interface))
     }
 }
 

@@ -46,7 +46,8 @@ impl Network {
             Some(quote) => {
                 let Quote { src, dst, protocol, .. } = quote;
                 let transport = packet.get(quote.transport_at..).filter(|_| !quote.is_later_fragment);
-                let flow = transport.and_then(|transport| flow_of(src, dst, iface, transport));
+                let flow = transport
+                    .and_then(|transport| flow_of((src, dst), (iface, self.is_apart(iface)), transport));
                 let packet = PacketAddresses { src, dst, protocol };
                 self.drop_unsent(ctx, Some(iface), packet, flow.as_ref(), reason);
             }
@@ -112,9 +113,13 @@ impl Network {
 }
 
 /// The flow of an outgoing packet, if its transport header begins with two ports.
-pub(super) fn flow_of(src: IpAddr, dst: IpAddr, iface: InterfaceId, transport: &[u8]) -> Option<FourTuple> {
+pub(super) fn flow_of(
+    (src, dst): (IpAddr, IpAddr),
+    (iface, is_apart): (InterfaceId, bool),
+    transport: &[u8],
+) -> Option<FourTuple> {
     let ports = (read_u16(transport, 0)?, read_u16(transport, 2)?);
-    let is_scoped = is_link_local(src) || is_link_local(dst);
+    let is_scoped = is_apart || is_link_local(src) || is_link_local(dst);
     let scope = if is_scoped { iface.scope_id() as u16 } else { 0 };
     Some(FourTuple { local: Endpoint::new(src, ports.0), remote: Endpoint::new(dst, ports.1), scope })
 }

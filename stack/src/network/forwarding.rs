@@ -83,7 +83,15 @@ impl Network {
         } else if [src, dst].into_iter().any(is_link_local_v4) {
             return Err(Refusal::silent(DropReason::NotForUs));
         }
-        let hop = match self.path(dst, None) {
+        // In another zone than zone 0 the routes of its interfaces count, and no others.
+        let path = match self.is_apart(iface) {
+            true => match self.route_in_zone(dst, iface) {
+                Some(through) => self.path(dst, Some(through)),
+                None => Err(Error::NetworkUnreachable),
+            },
+            false => self.path(dst, None),
+        };
+        let hop = match path {
             Ok(RoutingDecision::Link(hop)) if hop.station == Station::Neighbor => hop,
             // RFC 2644: no broadcast into another network.
             Ok(_) => return Err(Refusal::silent(DropReason::NotForUs)),
@@ -100,6 +108,14 @@ impl Network {
             return Err(Refusal::answered(DropReason::NotForUs, IcmpError::BeyondScope));
         }
         Ok(hop)
+    }
+
+    /// The interface to this destination among those in the zone of `iface`.
+    #[cold]
+    fn route_in_zone(&self, dst: IpAddr, iface: InterfaceId) -> Option<InterfaceId> {
+        let zone = self.zone_of(Some(iface));
+        let is_of_zone = |iface| self.zone_of(Some(iface)) == zone;
+        self.routes.lookup_among(dst, is_of_zone).map(|route| route.iface)
     }
 
     /// Sends a packet on to the next hop: whole, cut into segments, or in fragments.
@@ -180,7 +196,11 @@ impl Network {
             IpAddr::V6(_) => 0,
         };
         let offender = Offender {
-            iface,
+            iface: self
+                .is_apart(iface)
+                .then(|| self.route_in_zone(quote.src, iface))
+                .flatten()
+                .unwrap_or(iface),
             src: quote.src,
             dst: quote.dst,
             traffic_class,

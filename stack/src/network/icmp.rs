@@ -35,14 +35,12 @@ pub(super) struct Offender<'a> {
     pub(super) packet: &'a Bytes,
 }
 
-impl Offender<'_> {
-    /// The interface that an answer leaves through, if the routes do not decide that.
-    fn answer_through(&self) -> Option<InterfaceId> {
-        is_link_local(self.src).then_some(self.iface)
-    }
-}
-
 impl Network {
+    /// The interface that the answer to a packet leaves through, if the routes do not decide that.
+    fn answer_through(&self, src: IpAddr, iface: InterfaceId) -> Option<InterfaceId> {
+        (is_link_local(src) || self.is_apart(iface)).then_some(iface)
+    }
+
     // Out of line, so that `dispatch` is small enough for the path of every packet.
     #[inline(never)]
     pub(super) fn handle_icmp_v4(&mut self, ctx: &mut Ctx<'_>, datagram: &Datagram) -> IcmpOutcome {
@@ -96,7 +94,9 @@ impl Network {
             }
             MessageClass::Error => {
                 match errors::parse(datagram.iface, datagram.src, &datagram.share_transport()) {
-                    Ok(error) if self.is_local(error.local) => return IcmpOutcome::Error(Box::new(error)),
+                    Ok(error) if self.is_local(error.local, Some(datagram.iface)) => {
+                        return IcmpOutcome::Error(Box::new(error));
+                    }
                     // A packet that we sent from an intercepted address.
                     Ok(error) if datagram.is_intercepted && error.local == datagram.dst => {
                         return IcmpOutcome::Error(Box::new(error));
@@ -123,7 +123,7 @@ impl Network {
             ctx.count_drop(DropReason::EchoIgnored);
             return;
         }
-        let iface = is_link_local(request.src).then_some(request.iface);
+        let iface = self.answer_through(request.src, request.iface);
         // RFC 4443 §4.2: a request to a group is answered from an address of the interface that it
         // came in through.
         let src = if request.dst.is_multicast() {
@@ -161,7 +161,7 @@ impl Network {
             return ctx.count_drop(DropReason::BadIcmp);
         };
         ctx.stats.icmp.out_timestamp_reps += 1;
-        let iface = is_link_local(request.src).then_some(request.iface);
+        let iface = self.answer_through(request.src, request.iface);
         self.output_own(ctx, reply_meta(request, request.dst, iface), header, Payload::new());
     }
 
@@ -216,9 +216,11 @@ impl Network {
             return;
         }
         let src = offender.src;
-        let Ok(path) = self.path(src, offender.answer_through()) else { return };
+        let through = self.answer_through(src, offender.iface);
+        let Ok(path) = self.path(src, through) else { return };
         if let RoutingDecision::Link(hop) = path
-            && !self.may_send_icmp_error(ctx, PeerKey::host(src, hop.next == src), src.is_ipv4())
+            && let peer = self.peer(src, through).unwrap_or(PeerKey::host(src, hop.next == src))
+            && !self.may_send_icmp_error(ctx, peer, src.is_ipv4())
         {
             return ctx.count_drop(DropReason::IcmpRateLimit);
         }
@@ -244,7 +246,8 @@ impl Network {
     /// Whether the sender of a packet may get an ICMP error about it.
     fn may_answer_with_error(&self, offender: &Offender<'_>) -> bool {
         let src = offender.src;
-        let to_nobody = src.is_unspecified() || src.is_multicast() || self.is_broadcast(src);
+        let to_nobody =
+            src.is_unspecified() || src.is_multicast() || self.is_broadcast(src, Some(offender.iface));
         if offender.cast != Cast::Unicast || to_nobody {
             return false;
         }
@@ -256,10 +259,11 @@ impl Network {
     /// Sends an error. It comes from the address that the packet was for, or, if it is about
     /// another host, from an address of ours. Returns false if we have none.
     fn emit_icmp_error(&mut self, ctx: &mut Ctx<'_>, offender: &Offender<'_>, error: IcmpError) -> bool {
-        let (src, dst, iface) = (offender.src, offender.dst, offender.answer_through());
+        let (src, dst) = (offender.src, offender.dst);
+        let iface = self.answer_through(src, offender.iface);
         let is_from_destination = offender.is_intercepted && error.comes_from_destination();
-        let own =
-            if self.is_local(dst) || is_from_destination { Ok(dst) } else { self.source_for(src, iface) };
+        let is_own = self.is_local(dst, Some(offender.iface));
+        let own = if is_own || is_from_destination { Ok(dst) } else { self.source_for(src, iface) };
         let Ok(own) = own else { return false };
         let (header, payload) = error.emit(own, src, offender.packet);
         ctx.stats.icmp.errors_sent += 1;

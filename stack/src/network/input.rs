@@ -45,6 +45,7 @@ impl Network {
             return self.receive_looped(ctx, bytes);
         }
         let interface = self.interface(iface).ok_or(DropReason::NoInterface)?;
+        let is_apart = interface.zone.is_apart();
         // A packet that a device joined may be as long as its header can express.
         let max_packet_len = if segments.is_some() { MAX_JOINED_LEN } else { interface.mtu };
         let Medium::Ethernet(own) = interface.medium else {
@@ -52,8 +53,7 @@ impl Network {
                 return Err(DropReason::OversizedFrame);
             }
             let offload = ReceiveOffload { checksum, segments, link_header_len: 0 };
-            let arrival =
-                Arrival { iface, link_cast: Cast::Unicast, looped: false, is_intercepted: false, offload };
+            let arrival = Arrival { is_apart, ..Arrival::through(iface, offload) };
             return self.receive_bare_ip(ctx, arrival, bytes);
         };
         if bytes.first().is_some_and(|first| first & 1 != 0) {
@@ -61,7 +61,7 @@ impl Network {
         }
         let frame = ethernet::parse(bytes, own, max_packet_len)?;
         let offload = ReceiveOffload { checksum, segments, link_header_len: ethernet::HEADER_LEN };
-        let arrival = Arrival { iface, link_cast: frame.cast, looped: false, is_intercepted: false, offload };
+        let arrival = Arrival { link_cast: frame.cast, is_apart, ..Arrival::through(iface, offload) };
         match frame.ethertype {
             EtherType::Ipv4 => self.receive_ip(ctx, arrival, frame.payload, true),
             EtherType::Ipv6 => self.receive_ip(ctx, arrival, frame.payload, false),
@@ -84,9 +84,9 @@ impl Network {
         if self.trace.is_some() {
             self.trace_begin(ctx, InterfaceId::LOOPBACK, &Frame::new(packet.clone()));
         }
-        let offload = ReceiveOffload::default();
-        let arrival =
-            Arrival { iface, link_cast: Cast::Unicast, looped: true, is_intercepted: false, offload };
+        let is_apart = self.is_apart(iface);
+        let through = Arrival::through(iface, ReceiveOffload::default());
+        let arrival = Arrival { looped: true, is_apart, ..through };
         self.receive_bare_ip(ctx, arrival, packet)
     }
 
@@ -95,9 +95,9 @@ impl Network {
         let quote = Quote::parse(&packet).ok_or(DropReason::BadIpHeader)?;
         ctx.stats.ip.loopback_packets += 1;
         let iface = self.looped_through(quote.src, quote.dst);
-        let offload = ReceiveOffload::default();
-        let arrival =
-            Arrival { iface, link_cast: Cast::Unicast, looped: true, is_intercepted: false, offload };
+        let is_apart = self.is_apart(iface);
+        let through = Arrival::through(iface, ReceiveOffload::default());
+        let arrival = Arrival { looped: true, is_apart, ..through };
         self.receive_bare_ip(ctx, arrival, packet)
     }
 
@@ -208,7 +208,7 @@ impl Network {
             dst: header.dst,
             protocol: if header.src.is_ipv4() { header.protocol } else { 0 },
             id: fragment.id,
-            iface: is_link_local(header.src).then_some(arrival.iface),
+            iface: (arrival.is_apart || is_link_local(header.src)).then_some(arrival.iface),
         };
         match self.reassembler.insert(ctx.now, ctx.stats, key, piece) {
             Outcome::Held => Ok(None),
@@ -380,6 +380,7 @@ fn datagram(arrival: Arrival, header: &IpHeader, cast: Cast, chain: &Chain, pack
     Datagram {
         is_checked,
         is_intercepted: arrival.is_intercepted,
+        is_apart: arrival.is_apart,
         segment_len,
         iface: arrival.iface,
         src: header.src,

@@ -11,9 +11,11 @@ use crate::ip::{IpHeader, extension, protocol, read_u8, read_u16};
 use crate::link::ndp;
 
 impl Network {
-    /// Whether an interface intercepts packets to this address, at least those to some ports.
-    pub(super) fn intercepts_address(&self, addr: IpAddr) -> bool {
-        self.interfaces.iter().any(|interface| {
+    /// Whether an interface of a zone intercepts packets to this address, at least those to some
+    /// ports. `via` is an interface of the zone, or `None` for zone 0.
+    pub(super) fn intercepts_address(&self, addr: IpAddr, via: Option<InterfaceId>) -> bool {
+        let zone = self.zone_of(via);
+        self.interfaces.iter().filter(|interface| interface.zone == zone).any(|interface| {
             interface.interception.as_ref().is_some_and(|interception| interception.names(addr))
         })
     }
@@ -21,7 +23,7 @@ impl Network {
     /// Whether an interface answers a neighbour's question for the link address of this other host.
     pub(super) fn is_proxy_for(&self, iface: InterfaceId, addr: IpAddr) -> bool {
         let is_proxy = self.interface(iface).is_some_and(|interface| interface.is_proxy_for(addr));
-        is_proxy && self.interface_with(addr).is_none()
+        is_proxy && self.interface_with(addr, Some(iface)).is_none()
     }
 
     /// Whether this is a neighbour solicitation for another host that an interface answers for.
@@ -50,8 +52,8 @@ impl Network {
     pub(super) fn intercepts(&self, iface: InterfaceId, header: &IpHeader, packet: &[u8]) -> bool {
         self.interception_of(iface).is_some_and(|interception| {
             interception.takes(header.dst, || port_of(header, packet))
-                && self.interface_with(header.dst).is_none()
-                && !self.is_broadcast(header.dst)
+                && self.interface_with(header.dst, Some(iface)).is_none()
+                && !self.is_broadcast(header.dst, Some(iface))
         })
     }
 }

@@ -47,6 +47,7 @@ pub use crate::iface::interception::{InterceptedNetwork, Interception, ProxyAnsw
 pub use crate::iface::link_state::LinkState;
 pub use crate::iface::routes::Route;
 pub use crate::iface::slaac_config::{InterfaceIdentifiers, SlaacConfig, TemporaryAddresses};
+pub use crate::iface::zone::Zone;
 pub use crate::interface_id::InterfaceId;
 pub use crate::link::mac::{MacAddr, ParseMacAddrError};
 pub use crate::link::medium::Medium;
@@ -194,6 +195,10 @@ impl Network {
         }
         let cidrs: Vec<Cidr> = interface.addresses().iter().map(|address| address.cidr).collect();
         let at = self.interfaces.partition_point(|other| other.id < id);
+        if config.zone.is_apart() {
+            self.routes.set_apart(id);
+            self.path_mtus.set_apart(id);
+        }
         self.interfaces.insert(at, interface);
         self.next_interface = InterfaceId(id.0 + 1);
         self.events.push(NetworkEvent::InterfaceAdded { iface: id });

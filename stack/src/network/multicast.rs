@@ -49,7 +49,7 @@ impl Network {
         match named {
             MulticastInterface::Any => self.interface_for_group(group, None).ok(),
             MulticastInterface::Id(iface) => self.groups_of(iface).map(|_| iface),
-            MulticastInterface::Address(addr) => self.interface_with(addr.into()),
+            MulticastInterface::Address(addr) => self.interface_with(addr.into(), None),
         }
     }
 

@@ -183,7 +183,9 @@ impl Network {
         if fragments.len() > self.transmits.room() {
             let (src, dst, protocol) = flow;
             let packet = PacketAddresses { src, dst, protocol };
-            let ports = transport.first().and_then(|header| flow_of(src, dst, hop.iface, header));
+            let ports = transport
+                .first()
+                .and_then(|header| flow_of((src, dst), (hop.iface, self.is_apart(hop.iface)), header));
             self.drop_unsent(ctx, Some(hop.iface), packet, ports.as_ref(), DropReason::TransmitQueueFull);
             return Ok(None);
         }
@@ -234,7 +236,7 @@ impl Network {
     /// Queues a packet to this host for [`Network::poll_loopback`].
     fn loop_back(&mut self, ctx: &mut Ctx<'_>, path: RoutingDecision, src: IpAddr, packet: IpPacket) {
         if let RoutingDecision::Local(mut iface) = path {
-            if is_link_local(src) {
+            if is_link_local(src) && !self.is_apart(iface) {
                 iface = self.local_interface(src, None).unwrap_or(iface);
             }
             let whole = Transmit::new(iface, packet.header, packet.payload).to_frame().bytes;
@@ -244,7 +246,8 @@ impl Network {
 
     /// Puts a packet on the loopback, or hands it to the stack that has its socket.
     pub(super) fn push_loopback(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, packet: Bytes) {
-        if self.share.as_ref().is_some_and(|share| share.is_elsewhere(&packet)) {
+        let is_elsewhere = self.share.as_ref().is_some_and(|share| share.is_elsewhere(&packet));
+        if is_elsewhere && !self.is_apart(iface) {
             return self.queue(ctx, Transmit::from_frame(InterfaceId::LOOPBACK, Frame::new(packet)));
         }
         match self.loopback.push(iface, packet) {

@@ -6,6 +6,7 @@ use super::Network;
 use crate::error::{Error, Result};
 use crate::iface::interface::{IPV6_MIN_MTU, Interface};
 use crate::iface::source;
+use crate::iface::zone::Zone;
 use crate::interface_id::InterfaceId;
 use crate::ip::is_link_local;
 use crate::ip::pmtu::PathMtu;
@@ -45,18 +46,44 @@ pub(super) enum Station {
 }
 
 impl Network {
+    /// The zone of an interface; for `None` and the loopback zone 0.
+    pub(crate) fn zone_of(&self, iface: Option<InterfaceId>) -> Zone {
+        iface.and_then(|iface| self.interface(iface)).map_or(Zone::DEFAULT, |interface| interface.zone)
+    }
+
+    /// Whether an interface is in another zone than zone 0: what the tables know about its
+    /// addresses has it in the key.
+    pub(crate) fn is_apart(&self, iface: InterfaceId) -> bool {
+        self.zone_of(Some(iface)).is_apart()
+    }
+
+    /// The interface that a flow with this scope belongs to because of its zone.
+    pub(crate) fn apart_interface(&self, scope: u16) -> Option<InterfaceId> {
+        scope.checked_sub(1).map(InterfaceId).filter(|&iface| self.is_apart(iface))
+    }
+
+    /// The scope of a flow if its zone is not zone 0; otherwise 0, whatever the scope.
+    #[inline]
+    pub(crate) fn zone_scope(&self, scope: u16) -> u16 {
+        if scope != 0 && self.apart_interface(scope).is_some() { scope } else { 0 }
+    }
+
     /// Whether packets to this address stay on this host: it is one of our addresses in use, or a
-    /// loopback address.
-    pub(crate) fn is_local(&self, addr: IpAddr) -> bool {
-        addr.is_loopback() || self.interfaces.iter().any(|interface| interface.owns(addr))
+    /// loopback address. `via` names the zone, as in the functions below: an interface of it, or
+    /// `None` for zone 0.
+    pub(crate) fn is_local(&self, addr: IpAddr, via: Option<InterfaceId>) -> bool {
+        let is_own = |interface: &Interface| interface.owns(addr) && interface.zone == self.zone_of(via);
+        addr.is_loopback() || self.interfaces.iter().any(is_own)
     }
 
     /// The interface that has this address, in whatever state.
-    pub(crate) fn interface_with(&self, addr: IpAddr) -> Option<InterfaceId> {
+    pub(crate) fn interface_with(&self, addr: IpAddr, via: Option<InterfaceId>) -> Option<InterfaceId> {
         if addr.is_loopback() {
             return Some(InterfaceId::LOOPBACK);
         }
-        let has = |interface: &&Interface| interface.address_state(addr).is_some();
+        let has = |interface: &&Interface| {
+            interface.address_state(addr).is_some() && interface.zone == self.zone_of(via)
+        };
         self.interfaces.iter().find(has).map(|interface| interface.id)
     }
 
@@ -65,16 +92,19 @@ impl Network {
     #[cold]
     pub(crate) fn device_of(&self, iface: InterfaceId, dst: IpAddr) -> InterfaceId {
         match iface {
-            InterfaceId::LOOPBACK => self.interface_with(dst).unwrap_or(iface),
+            InterfaceId::LOOPBACK => self.interface_with(dst, None).unwrap_or(iface),
             iface => iface,
         }
     }
 
     /// Whether it is 255.255.255.255 or the broadcast address of one of our networks.
-    pub(crate) fn is_broadcast(&self, addr: IpAddr) -> bool {
+    pub(crate) fn is_broadcast(&self, addr: IpAddr, via: Option<InterfaceId>) -> bool {
         match addr {
             IpAddr::V4(addr) => {
-                addr.is_broadcast() || self.interfaces.iter().any(|interface| interface.is_broadcast(addr))
+                let is_of = |interface: &Interface| {
+                    interface.is_broadcast(addr) && interface.zone == self.zone_of(via)
+                };
+                addr.is_broadcast() || self.interfaces.iter().any(is_of)
             }
             IpAddr::V6(_) => false,
         }
@@ -89,7 +119,9 @@ impl Network {
             RoutingDecision::Local(_) if dst.is_multicast() => Ok(IpAddr::V6(Ipv6Addr::LOCALHOST)),
             RoutingDecision::Local(_) => Ok(dst),
             RoutingDecision::Link(hop) => {
-                let candidates = self.interfaces.iter().flat_map(Interface::candidates);
+                let zone = self.zone_of(Some(hop.iface));
+                let of_zone = self.interfaces.iter().filter(|interface| interface.zone == zone);
+                let candidates = of_zone.flat_map(Interface::candidates);
                 let source = source::select(dst, hop.next, hop.iface, candidates);
                 source.ok_or(Error::AddressNotAvailable)
             }
@@ -125,7 +157,7 @@ impl Network {
         match (scope, named) {
             (scope, None) => Ok(scope),
             // For a packet to this host, naming the loopback is always right.
-            (scope, Some(InterfaceId::LOOPBACK)) if self.is_local(dst) => Ok(scope),
+            (scope, Some(InterfaceId::LOOPBACK)) if self.is_local(dst, scope) => Ok(scope),
             (_, Some(InterfaceId::LOOPBACK)) if dst.is_multicast() => Ok(named),
             (_, Some(named)) if self.interface(named).is_none() => Err(Error::NoDevice),
             (Some(scope), Some(named)) if scope != named => Err(Error::InvalidArgument),
@@ -146,9 +178,9 @@ impl Network {
         let is_own = match iface.and_then(|iface| self.interface(iface)) {
             Some(interface) if is_link_local(src) => interface.owns(src),
             None if is_link_local(src) => false,
-            _ => self.is_local(src),
+            _ => self.is_local(src, iface),
         };
-        let is_own = is_own || self.intercepts_address(src);
+        let is_own = is_own || self.intercepts_address(src, iface);
         if !is_own && src.is_ipv4() && !src.is_multicast() && src != Ipv4Addr::BROADCAST {
             return Err(Error::NetworkUnreachable);
         }
@@ -200,6 +232,9 @@ impl Network {
     /// itself, which has no limits.
     pub(crate) fn peer(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Option<PeerKey> {
         match self.path(dst, iface) {
+            Ok(RoutingDecision::Link(hop)) if self.is_apart(hop.iface) => {
+                Some(PeerKey::apart(dst, hop.iface))
+            }
             Ok(RoutingDecision::Link(hop)) => Some(PeerKey::host(dst, hop.next == dst)),
             Ok(RoutingDecision::Local(_)) => None,
             Err(_) => Some(PeerKey::host(dst, false)),
@@ -259,22 +294,31 @@ impl Network {
             return Some(InterfaceId::LOOPBACK);
         }
         let scoped = is_link_local(dst);
-        let named = |id| !scoped || iface.is_none_or(|iface| iface == id);
-        let owner = self.interfaces.iter().find(|interface| named(interface.id) && interface.owns(dst))?;
-        Some(if scoped { owner.id } else { InterfaceId::LOOPBACK })
+        let is_reached = |interface: &Interface| match scoped {
+            true => iface.is_none_or(|iface| iface == interface.id),
+            false => interface.zone == self.zone_of(iface),
+        };
+        let owner = self.interfaces.iter().find(|interface| interface.owns(dst) && is_reached(interface))?;
+        Some(match () {
+            () if scoped => owner.id,
+            () if owner.zone.is_apart() => iface.unwrap_or(owner.id),
+            () => InterfaceId::LOOPBACK,
+        })
     }
 
     /// The interface for a multicast group: the one that is named, that of a route, or the first.
     pub(super) fn interface_for_group(&self, dst: IpAddr, iface: Option<InterfaceId>) -> Result<InterfaceId> {
         let chosen = iface.or_else(|| self.routes.lookup(dst, None).map(|route| route.iface));
-        let chosen = chosen.or_else(|| self.interfaces.first().map(|interface| interface.id));
+        let first = || self.interfaces.iter().find(|interface| !interface.zone.is_apart());
+        let chosen = chosen.or_else(|| first().map(|interface| interface.id));
         chosen.filter(|&id| self.groups_of(id).is_some()).ok_or(Error::NetworkUnreachable)
     }
 
     /// Whether a packet may have this source. Loopback addresses never leave the host (RFC 1122
     /// §3.2.1.3 (g), RFC 4291 §2.5.3), and no host is a group.
     pub(super) fn may_leave_from(&self, src: IpAddr, path: RoutingDecision) -> bool {
-        let is_host = !src.is_unspecified() && !src.is_multicast() && !self.is_broadcast(src);
+        let (RoutingDecision::Link(Hop { iface, .. }) | RoutingDecision::Local(iface)) = path;
+        let is_host = !src.is_unspecified() && !src.is_multicast() && !self.is_broadcast(src, Some(iface));
         is_host && (matches!(path, RoutingDecision::Local(_)) || !src.is_loopback())
     }
 
@@ -296,7 +340,7 @@ impl Network {
 
     /// The interface through which a packet from this host to itself appears to come in.
     pub(super) fn looped_through(&self, src: IpAddr, dst: IpAddr) -> InterfaceId {
-        if dst.is_multicast() || self.is_broadcast(dst) {
+        if dst.is_multicast() || self.is_broadcast(dst, None) {
             // The interface that the packet left through, as far as its addresses tell.
             let owner = self.interfaces.iter().find(|interface| interface.owns(src));
             return owner.map_or(InterfaceId::LOOPBACK, |interface| interface.id);

@@ -61,7 +61,7 @@ impl Network {
                 let pending = interface.neighbors.on_solicited_by(ctx.now, sender, arp.sender_mac);
                 self.send_pending(ctx, iface, sender, pending);
             }
-            if self.is_first_share() && self.may_answer(ctx, sender) {
+            if self.is_first_share() && self.may_answer(ctx, iface, sender) {
                 let reply = arp.reply(own).emit();
                 self.transmit_to(ctx, iface, arp.sender_mac, EtherType::Arp, reply);
             }
@@ -132,7 +132,7 @@ impl Network {
             let pending = interface.neighbors.on_solicited_by(ctx.now, IpAddr::V6(src), mac);
             self.send_pending(ctx, iface, IpAddr::V6(src), pending);
         }
-        if !self.is_first_share() || !self.may_answer(ctx, IpAddr::V6(src)) {
+        if !self.is_first_share() || !self.may_answer(ctx, iface, IpAddr::V6(src)) {
             return;
         }
         if solicited {
@@ -208,9 +208,13 @@ impl Network {
 impl Network {
     /// Whether the rate limit allows an answer to this neighbour; a refusal is counted. Those that
     /// have no address yet and probe for one count as one neighbour.
-    fn may_answer(&mut self, ctx: &mut Ctx<'_>, asker: IpAddr) -> bool {
+    fn may_answer(&mut self, ctx: &mut Ctx<'_>, iface: InterfaceId, asker: IpAddr) -> bool {
         let rate = Rate::per_second(ctx.config.neighbor.max_answers_per_second);
-        let is_allowed = self.answer_shares.take(ctx.now, PeerKey::host(asker, true), rate);
+        let peer = match self.is_apart(iface) {
+            true => PeerKey::apart(asker, iface),
+            false => PeerKey::host(asker, true),
+        };
+        let is_allowed = self.answer_shares.take(ctx.now, peer, rate);
         if !is_allowed {
             ctx.count_drop(DropReason::NeighborRateLimit);
         }

@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes};
 use crate::drop_reason::DropReason;
 use crate::icmp::network_error::NetworkError;
 use crate::interface_id::InterfaceId;
-use crate::ip::Cast;
+use crate::ip::{Cast, is_link_local};
 use crate::link::mac::MacAddr;
 
 /// An IP packet for a transport, complete and checked: its addresses are valid and its headers
@@ -30,6 +30,8 @@ pub(crate) struct Datagram {
     pub(crate) is_checked: bool,
     /// Whether it is for another host, and an interface of ours takes it.
     pub(crate) is_intercepted: bool,
+    /// Whether its interface is in another zone than zone 0.
+    pub(crate) is_apart: bool,
     /// The payload length of the segments that a device joined into it (the last may be shorter); 0
     /// if no device joined it.
     pub(crate) segment_len: u16,
@@ -40,6 +42,20 @@ pub(crate) struct Datagram {
 }
 
 impl Datagram {
+    /// The scope under which the tables know its flow: its interface if one of its addresses is
+    /// link-local, or if the interface is in another zone than zone 0. Otherwise 0.
+    #[inline]
+    pub(crate) fn scope(&self) -> u16 {
+        let is_of_link = self.is_apart || is_link_local(self.src) || is_link_local(self.dst);
+        if is_of_link { self.iface.0 + 1 } else { 0 }
+    }
+
+    /// The same for a packet to a group, whose address does not tell the link of its sender.
+    #[inline]
+    pub(crate) fn group_scope(&self) -> u16 {
+        if self.is_apart || is_link_local(self.src) { self.iface.0 + 1 } else { 0 }
+    }
+
     /// The transport header and what follows, without link padding.
     pub(crate) fn transport(&self) -> &[u8] {
         self.packet.get(self.transport_at..).unwrap_or_default()

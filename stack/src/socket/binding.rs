@@ -89,16 +89,17 @@ impl Common {
     ) -> Result<Bound> {
         let socket = self.record(id)?;
         let (endpoint, scope) = socket.accept_addr(addr)?;
+        let device = socket.options.device;
         let is_mapped = endpoint.addr.is_ipv4() && socket.domain == Domain::V6;
         let addr = if endpoint.addr.is_unspecified() && is_mapped {
             BoundAddr::AnyV4
         } else if endpoint.addr.is_unspecified() {
             any
         } else {
-            let is_group = endpoint.addr.is_multicast() || network.is_broadcast(endpoint.addr);
+            let is_group = endpoint.addr.is_multicast() || network.is_broadcast(endpoint.addr, device);
             let is_allowed = is_group && groups == Groups::Allowed;
             let may_come = socket.options.ip.free_bind && !is_group;
-            if !(is_allowed || may_come || network.is_local(endpoint.addr)) {
+            if !(is_allowed || may_come || network.is_local(endpoint.addr, device)) {
                 return Err(Error::AddressNotAvailable);
             }
             BoundAddr::One(endpoint.addr)

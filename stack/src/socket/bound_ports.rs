@@ -10,7 +10,7 @@ use super::kind::Domain;
 use super::message::SendMeta;
 use super::options::SocketOption;
 use super::record::Socket;
-use super::scope::{Bound, is_link_local, present};
+use super::scope::{Bound, iface_of, is_link_local, present};
 use super::takers::{Keys, Takers, keys};
 use crate::bpf::Filter;
 use crate::config::Config;
@@ -69,7 +69,7 @@ impl BoundPorts {
     }
 
     fn bind_to(&mut self, env: &mut Env<'_>, id: SocketId, wanted: Bound) -> Result<()> {
-        let is_one = matches!(wanted.addr, BoundAddr::One(addr) if !env.network.is_broadcast(addr));
+        let is_one = matches!(wanted.addr, BoundAddr::One(addr) if !env.network.is_broadcast(addr, iface_of(wanted.scope)));
         if !is_one && self.bound.count(wanted.key()) >= self.max_members {
             return Err(Error::NoBufferSpace);
         }

@@ -6,7 +6,7 @@ use super::info::SocketInfo;
 use super::kind::{Domain, Room, SocketKind, rooms};
 use super::protocol::{ProtocolCalls, ProtocolInput};
 use super::record::Socket;
-use super::scope::scope_of;
+use super::scope::{scope_id, scope_of};
 use super::table::Descriptor;
 use super::walk::{SocketInfos, SocketWalk, WalkStep};
 use crate::config::Config;
@@ -229,7 +229,10 @@ impl Kinds {
         let flow = FourTuple {
             local: Endpoint::new(error.local, u16::from_be_bytes([a, b])),
             remote: Endpoint::new(error.remote, u16::from_be_bytes([c, d])),
-            scope: error.iface.map_or(0, |iface| scope_of([error.local, error.remote], iface)),
+            scope: error.iface.map_or(0, |iface| match env.network.is_apart(iface) {
+                true => scope_id(iface),
+                false => scope_of([error.local, error.remote], iface),
+            }),
         };
         env.ctx.subject = Subject::Packet { src: error.remote, dst: error.local, protocol: error.protocol };
         self.handle_error(env, &flow, error)

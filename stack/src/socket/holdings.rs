@@ -30,24 +30,27 @@ const PROGRESS_BYTES: u32 = 4096;
 
 /// The peer whose share of the memory a connection counts in.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Peer(IpAddr);
+pub(super) struct Peer {
+    addr: IpAddr,
+    /// The scope of the connection.
+    scope: u16,
+}
 
 impl Peer {
     /// A link-local address is a peer of its own: it belongs to one station on the link.
-    pub(super) fn of(addr: IpAddr) -> Peer {
-        match addr {
-            IpAddr::V6(v6) if !is_link_local(addr) => {
-                Peer(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into())
-            }
-            addr => Peer(addr),
-        }
+    pub(super) fn of(addr: IpAddr, scope: u16) -> Peer {
+        let addr = match addr {
+            IpAddr::V6(v6) if !is_link_local(addr) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+            addr => addr,
+        };
+        Peer { addr, scope }
     }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            IpAddr::V6(_) if !is_link_local(self.0) => write!(f, "{}/64", self.0),
+        match self.addr {
+            IpAddr::V6(_) if !is_link_local(self.addr) => write!(f, "{}/64", self.addr),
             addr => write!(f, "{addr}"),
         }
     }

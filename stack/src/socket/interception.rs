@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 
 use crate::id::PendingId;
+use crate::iface::zone::Zone;
 use crate::interface_id::InterfaceId;
 use crate::ip::refusal::IcmpError;
 
@@ -18,6 +19,8 @@ pub struct PendingConnection {
     pub destination: SocketAddr,
     /// The interface that the SYN came in through.
     pub iface: InterfaceId,
+    /// The zone of that interface.
+    pub zone: Zone,
 }
 
 /// News of intercepted connections ([`Stack::poll_pending`](crate::Stack::poll_pending)).

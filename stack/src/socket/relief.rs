@@ -78,9 +78,9 @@ impl Common {
     fn look_at(&mut self, now: Instant, id: SocketId) {
         let socket = self.records.get(id);
         match socket.and_then(|socket| Some((socket, socket.protocol.state().holding()?))) {
-            Some((socket, Holding { peer, holds_data, drained, moved_at })) => {
+            Some((socket, Holding { peer, scope, holds_data, drained, moved_at })) => {
                 let used = MemoryUse { bytes: socket.charged_bytes, holds_data, drained, moved_at };
-                self.relief.holdings.update(now, id, Peer::of(peer), used);
+                self.relief.holdings.update(now, id, Peer::of(peer, scope), used);
             }
             None => self.relief.holdings.forget(id),
         }

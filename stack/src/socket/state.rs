@@ -74,6 +74,8 @@ pub(super) trait ProtocolState: fmt::Debug {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Holding {
     pub(super) peer: IpAddr,
+    /// The scope of the connection.
+    pub(super) scope: u16,
     /// Whether data waits in its queues.
     pub(super) holds_data: bool,
     /// Bytes that have ever left its queues; wraps.

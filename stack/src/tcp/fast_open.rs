@@ -49,12 +49,20 @@ impl FastOpenKey {
     /// RFC 7413 §4.1.2: the keyed hash of both addresses, without ports. As on Linux
     /// (__tcp_fastopen_cookie_gen_cipher) it is SipHash-2-4 of the client's address and the
     /// server's.
-    pub(crate) fn cookie(&self, local: IpAddr, remote: IpAddr) -> FastOpenCookie {
-        made_with(&self.primary, local, remote)
+    ///
+    /// `zone`: the scope of the connection if its zone is not zone 0; otherwise 0.
+    pub(crate) fn cookie(&self, local: IpAddr, remote: IpAddr, zone: u16) -> FastOpenCookie {
+        made_with(&self.primary, (local, remote), zone)
     }
 
-    pub(crate) fn check(&self, local: IpAddr, remote: IpAddr, cookie: &FastOpenCookie) -> CookieCheck {
-        let is_made_with = |key| made_with(key, local, remote).as_bytes() == cookie.as_bytes();
+    pub(crate) fn check(
+        &self,
+        local: IpAddr,
+        remote: IpAddr,
+        zone: u16,
+        cookie: &FastOpenCookie,
+    ) -> CookieCheck {
+        let is_made_with = |key| made_with(key, (local, remote), zone).as_bytes() == cookie.as_bytes();
         match &self.backup {
             _ if is_made_with(&self.primary) => CookieCheck::Good,
             Some(backup) if is_made_with(backup) => CookieCheck::Aging,
@@ -129,13 +137,16 @@ impl FastOpenKeys {
     }
 }
 
-fn made_with(key: &[u8; 16], local: IpAddr, remote: IpAddr) -> FastOpenCookie {
+fn made_with(key: &[u8; 16], (local, remote): (IpAddr, IpAddr), zone: u16) -> FastOpenCookie {
     let mut hasher = SipHasher24::new_with_key(key);
     for addr in [remote, local] {
         match addr {
             IpAddr::V4(addr) => hasher.write(&addr.octets()),
             IpAddr::V6(addr) => hasher.write(&addr.octets()),
         }
+    }
+    if zone != 0 {
+        hasher.write(&zone.to_be_bytes());
     }
     FastOpenCookie::new(hasher.finish().to_le_bytes())
 }
@@ -474,12 +485,12 @@ mod tests {
             let (server, client) = (server.parse().unwrap(), client.parse().unwrap());
             let [of_first, of_second] =
                 [of_first, of_second].map(|cookie| FastOpenCookie::new(cookie.to_be_bytes()));
-            assert_eq!(key.cookie(server, client), of_first);
-            assert_eq!(key.check(server, client, &of_first.clone().in_option(true)), CookieCheck::Good);
-            assert_eq!(key.check(server, client, &of_second), CookieCheck::Aging);
-            assert_eq!(other.check(server, client, &of_second), CookieCheck::Good);
-            assert_eq!(other.check(server, client, &of_first), CookieCheck::Bad);
-            assert_eq!(key.check(client, server, &of_first), CookieCheck::Bad);
+            assert_eq!(key.cookie(server, client, 0), of_first);
+            assert_eq!(key.check(server, client, 0, &of_first.clone().in_option(true)), CookieCheck::Good);
+            assert_eq!(key.check(server, client, 0, &of_second), CookieCheck::Aging);
+            assert_eq!(other.check(server, client, 0, &of_second), CookieCheck::Good);
+            assert_eq!(other.check(server, client, 0, &of_first), CookieCheck::Bad);
+            assert_eq!(key.check(client, server, 0, &of_first), CookieCheck::Bad);
         }
     }
 }

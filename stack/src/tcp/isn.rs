@@ -30,7 +30,10 @@ impl IsnGenerator {
     }
 
     /// The first sequence number of a connection that begins now.
-    pub(crate) fn isn(&self, now: Instant, local: SocketAddr, remote: SocketAddr) -> SeqNumber {
+    ///
+    /// `zone`: the scope of the connection if it is in another zone than zone 0; otherwise 0.
+    /// Connections between the same ends in different zones have nothing in common.
+    pub(crate) fn isn(&self, now: Instant, local: SocketAddr, remote: SocketAddr, zone: u16) -> SeqNumber {
         let mut connection = [0; 36];
         let (ips, ports) = connection.split_at_mut(32);
         ips.copy_from_slice(&pair_bytes(local.ip(), remote.ip()));
@@ -38,16 +41,23 @@ impl IsnGenerator {
         let [r0, r1] = remote.port().to_be_bytes();
         ports.copy_from_slice(&[l0, l1, r0, r1]);
         // Both keep their low 32 bits: sequence numbers wrap.
-        let hash = self.isn_key.hash_bytes(&connection) as u32;
+        let hash = hash_in_zone(&self.isn_key, &connection, zone);
         SeqNumber(hash) + (now.as_nanos() >> TICK_SHIFT) as u32
     }
 
     /// The offset that is added to the millisecond clock for timestamps between two hosts. It does
     /// not depend on ports, as on Linux: a new connection's timestamps are then later than an old
     /// one's, which lets TIME-WAIT be reused (RFC 6191).
-    pub(crate) fn timestamp_offset(&self, local: IpAddr, remote: IpAddr) -> u32 {
-        self.timestamp_key.hash_bytes(&pair_bytes(local, remote)) as u32
+    pub(crate) fn timestamp_offset(&self, local: IpAddr, remote: IpAddr, zone: u16) -> u32 {
+        hash_in_zone(&self.timestamp_key, &pair_bytes(local, remote), zone)
     }
+}
+
+fn hash_in_zone(key: &Keyed, bytes: &[u8], zone: u16) -> u32 {
+    if zone == 0 {
+        return key.hash_bytes(bytes) as u32;
+    }
+    key.hash_bytes(&[bytes, &zone.to_le_bytes()].concat()) as u32
 }
 
 /// The bytes of two addresses. IPv4 addresses are mapped to IPv6.
@@ -79,9 +89,9 @@ mod tests {
         let isns = IsnGenerator::new(&mut Rng::new([1; 32]));
         let (local, remote) = (addr("10.0.0.1:80"), addr("10.0.0.2:5000"));
         let now = Instant::from_secs(3);
-        let first = isns.isn(now, local, remote);
-        assert_eq!(isns.isn(now, local, remote), first);
-        let later = isns.isn(now + core::time::Duration::from_micros(64), local, remote);
+        let first = isns.isn(now, local, remote, 0);
+        assert_eq!(isns.isn(now, local, remote, 0), first);
+        let later = isns.isn(now + core::time::Duration::from_micros(64), local, remote, 0);
         assert_eq!(later - first, 1000);
 
         for (l, r) in [
@@ -89,21 +99,21 @@ mod tests {
             ("10.0.0.1:80", "10.0.0.2:5001"),
             ("10.0.0.1:80", "10.0.0.3:5000"),
         ] {
-            assert_ne!(isns.isn(now, addr(l), addr(r)), first);
+            assert_ne!(isns.isn(now, addr(l), addr(r), 0), first);
         }
         // The ends are not interchangeable.
-        assert_ne!(isns.isn(now, remote, local), first);
-        assert_ne!(IsnGenerator::new(&mut Rng::new([2; 32])).isn(now, local, remote), first);
-        assert_ne!(isns.isn(now, addr("[::1]:80"), addr("[::2]:5000")), first);
+        assert_ne!(isns.isn(now, remote, local, 0), first);
+        assert_ne!(IsnGenerator::new(&mut Rng::new([2; 32])).isn(now, local, remote, 0), first);
+        assert_ne!(isns.isn(now, addr("[::1]:80"), addr("[::2]:5000"), 0), first);
     }
 
     #[test]
     fn timestamp_offsets_are_per_pair_of_hosts() {
         let isns = IsnGenerator::new(&mut Rng::new([1; 32]));
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let offset = isns.timestamp_offset(ip("fd00::1"), ip("fd00::2"));
-        assert_eq!(isns.timestamp_offset(ip("fd00::1"), ip("fd00::2")), offset);
-        assert_ne!(isns.timestamp_offset(ip("fd00::1"), ip("fd00::3")), offset);
-        assert_ne!(isns.timestamp_offset(ip("fd00::2"), ip("fd00::1")), offset);
+        let offset = isns.timestamp_offset(ip("fd00::1"), ip("fd00::2"), 0);
+        assert_eq!(isns.timestamp_offset(ip("fd00::1"), ip("fd00::2"), 0), offset);
+        assert_ne!(isns.timestamp_offset(ip("fd00::1"), ip("fd00::3"), 0), offset);
+        assert_ne!(isns.timestamp_offset(ip("fd00::2"), ip("fd00::1"), 0), offset);
     }
 }

@@ -2,12 +2,15 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use portolan::{Cidr, Config, Interception, LinkAddr, LinkHeader, Rejection, Unreachable};
 use portolan_runtime::{Builder, PendingStream, Runtime, TcpInterceptor, UdpInterceptor};
+use portolan_tap::Tap;
 use portolan_tests::namespace::{beside_portolan, tool};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::wire::{DEVICE, KERNEL4, KERNEL6, OWN4, OWN6, Record, open_device, packet_socket, wait_for};
 
@@ -153,4 +156,73 @@ fn datagrams_of_the_kernel_reach_any_address_and_learn_that_nobody_is_there() {
             }
         },
     );
+}
+
+/// A kernel of its own: a thread in a new namespace, with the same device and addresses as any
+/// other. It runs a command when it is told to, and returns what that prints.
+#[allow(unsafe_code, reason = "a namespace of its own")]
+fn guest() -> (Tap, mpsc::Sender<String>, mpsc::Receiver<String>) {
+    let (send_device, device) = mpsc::channel();
+    let (command, commands) = mpsc::channel::<String>();
+    let (send_output, output) = mpsc::channel();
+    thread::spawn(move || {
+        // SAFETY: the flag takes nothing from other threads that they share.
+        unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("a namespace");
+        let device = open_device(&[KERNEL4.into(), KERNEL6.into()]);
+        for (family, router) in [("-4", OWN4.to_string()), ("-6", OWN6.to_string())] {
+            tool(&format!("ip {family} route replace default via {router} dev {DEVICE}"));
+        }
+        send_device.send(device).expect("it is waited for");
+        for command in commands {
+            send_output.send(tool(&command)).expect("it is waited for");
+        }
+    });
+    (device.recv().expect("a device"), command, output)
+}
+
+#[test]
+fn kernels_with_the_same_addresses_reach_any_address_at_once() {
+    beside_portolan("interception::kernels_with_the_same_addresses_reach_any_address_at_once", &[], || {
+        let mut config = Config::default();
+        config.neighbor.duplicate_address_probes = 0;
+        let mut builder = Builder::new().config(config);
+        let mut guests = Vec::new();
+        for zone in 1..=2 {
+            let (device, command, output) = guest();
+            let cidrs = [Cidr::new(OWN4.into(), 24), Cidr::new(OWN6.into(), 64)];
+            builder = builder.interface(device, cidrs).intercept(Interception::all()).zone(zone);
+            guests.push((zone, command, output));
+        }
+        let runtime = builder.start().expect("a stack");
+        let (send, both) = mpsc::channel();
+        decide(&runtime, move |pending| send.send(pending).expect("it is waited for"));
+        for (destination, port) in destinations(80).into_iter().zip(5000..) {
+            for (_, command, _) in &guests {
+                let fetch = "curl --silent --show-error --fail --max-time 20 --local-port";
+                command.send(format!("{fetch} {port} http://{destination}/")).expect("a guest");
+            }
+            // Both are open before one is answered. They have the same addresses and ports.
+            let streams: Vec<_> = (0..2)
+                .map(|_| {
+                    let pending = both.recv_timeout(Duration::from_secs(20)).expect("a connection");
+                    let (source, zone) = (pending.source(), pending.zone().number());
+                    (source, zone, pending.accept().expect("established"))
+                })
+                .collect();
+            assert_eq!(streams[0].0, streams[1].0);
+            for (_, zone, mut stream) in streams {
+                let mut request = [0; 4096];
+                let len = stream.read(&mut request).expect("a request");
+                assert!(request[..len].starts_with(b"GET / HTTP/1.1\r\n"));
+                let body = format!("you are in zone {zone}\n");
+                let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ";
+                let answer = format!("{head}{}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).expect("written");
+            }
+            for (zone, _, output) in &guests {
+                let page = output.recv_timeout(Duration::from_secs(30)).expect("a page");
+                assert_eq!(page, format!("you are in zone {zone}\n"), "{destination}");
+            }
+        }
+    });
 }

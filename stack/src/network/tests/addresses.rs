@@ -47,7 +47,7 @@ fn rfc_4862_5_5_4_an_address_is_deprecated_and_then_removed() {
         assert_eq!(state(&host, leased), Some(AddressState::Deprecated));
         // RFC 6724 rule 3: for new connections another is better, but the old ones go on.
         assert_eq!(host.network.source_for(ip(peer), None), Ok(cidr(other).addr));
-        assert!(host.network.is_local(addr));
+        assert!(host.network.is_local(addr, None));
 
         host.advance(10 * SECOND);
         let expected = [
@@ -55,7 +55,7 @@ fn rfc_4862_5_5_4_an_address_is_deprecated_and_then_removed() {
             NetworkEvent::RouteRemoved(Route::new(cidr(leased).network(), IFACE)),
         ];
         assert_eq!(events(&mut host), expected);
-        assert_eq!((state(&host, leased), host.network.is_local(addr)), (None, false));
+        assert_eq!((state(&host, leased), host.network.is_local(addr, None)), (None, false));
         assert_eq!(host.network.poll_timeout(), None);
         assert_eq!(
             set_lifetime(&mut host, &std::format!("{addr}"), lifetime),

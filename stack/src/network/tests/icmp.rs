@@ -449,6 +449,7 @@ fn only_a_packet_that_a_router_would_pass_on_is_to_be_forwarded() {
             link_cast,
             looped: false,
             is_intercepted: false,
+            is_apart: false,
             offload: Default::default(),
         };
         host.network.admit(arrival, &header, &[])

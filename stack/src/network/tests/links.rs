@@ -92,7 +92,7 @@ fn another_mac_address_is_announced_and_used() {
     assert!(frames.iter().any(announces));
     // The link-local address stays.
     let link_local = IpAddr::V6(mac(1).link_local());
-    assert!(host.network.is_local(link_local));
+    assert!(host.network.is_local(link_local, None));
     for bad in [MacAddr::BROADCAST, MacAddr([0; 6])] {
         assert_eq!(host.with(|network, ctx| network.set_mac(ctx, IFACE, bad)), Err(Error::InvalidArgument));
     }
@@ -161,7 +161,7 @@ fn an_interface_that_is_removed_takes_everything_along_and_the_others_stay() {
         "{kinds}"
     );
     assert_eq!(host.send_udp("10.0.0.2", b"x"), Err(Error::NetworkUnreachable));
-    assert!(!host.network.is_local(ip("10.0.0.1")));
+    assert!(!host.network.is_local(ip("10.0.0.1"), None));
     let ids: Vec<_> = host.network.interfaces().iter().map(|interface| interface.id).collect();
     assert_eq!(ids, [second, third]);
     for (id, to) in [(second, "10.1.0.2"), (third, "10.2.0.2")] {

@@ -97,7 +97,7 @@ fn rfc_4862_5_4_and_rfc_5227_2_1_addresses_are_probed_then_announced() {
     assert_eq!(ndps(&frames), expected);
     // The addresses are not used yet.
     assert_eq!(host.network.source_for(ip("10.0.0.1"), None), Err(Error::AddressNotAvailable));
-    assert!(!host.network.is_local(ip("fd00::2")));
+    assert!(!host.network.is_local(ip("fd00::2"), None));
     host.advance(Duration::from_millis(999));
     let frames = host.frames();
     assert!(arps(&frames).is_empty() && ndps(&frames).is_empty());
@@ -132,7 +132,7 @@ fn a_duplicate_is_noticed_and_not_used() {
         assert_eq!(state(&host, "10.0.0.2"), AddressState::Duplicated);
         host.advance(Duration::from_secs(10));
         assert_eq!(state(&host, "10.0.0.2"), AddressState::Duplicated);
-        assert!(!host.network.is_local(ip("10.0.0.2")));
+        assert!(!host.network.is_local(ip("10.0.0.2"), None));
         assert_eq!((host.stats.link.address_conflicts, host.stats.all_drops()), (1, 0));
     }
     let (group, group_mac) = ("ff02::1:ff00:2", MacAddr([0x33, 0x33, 0xff, 0, 0, 2]));
@@ -172,7 +172,7 @@ fn rfc_5227_2_4_an_address_in_use_is_defended_at_most_every_ten_seconds() {
     host.advance(Duration::from_secs(10));
     host.receive(arp_frame(MacAddr::BROADCAST, claim));
     assert_eq!(host.frames().len(), 1);
-    assert!(host.network.is_local(ip("10.0.0.2")));
+    assert!(host.network.is_local(ip("10.0.0.2"), None));
     // A probe for our address is answered.
     let probe = ArpPacket::request(mac(9), Ipv4Addr::UNSPECIFIED, v4("10.0.0.2"));
     host.receive(arp_frame(MacAddr::BROADCAST, probe));
@@ -303,7 +303,9 @@ fn groups_and_broadcasts_need_no_resolution() {
         let frame = host.send_udp(dst, b"all").unwrap().expect("no resolution");
         assert_eq!(frame[..6], expected.0, "{dst}");
     }
-    assert!(host.network.is_broadcast(ip("10.0.0.255")) && !host.network.is_broadcast(ip("10.0.0.2")));
+    assert!(
+        host.network.is_broadcast(ip("10.0.0.255"), None) && !host.network.is_broadcast(ip("10.0.0.2"), None)
+    );
     // The advertisements are accepted by another host.
     let mut other = Host::ethernet(1, &["10.0.0.1/24"]);
     for dst in ["10.0.0.255", "255.255.255.255"] {

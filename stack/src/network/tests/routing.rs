@@ -54,7 +54,7 @@ fn addresses_come_and_go_with_their_routes() {
     assert_eq!(out(&mut host, "172.16.9.9"), Ok((IFACE, ip("172.16.0.1"))));
     host.network.remove_address(host.now, IFACE, ip("172.16.0.1")).unwrap();
     assert_eq!(out(&mut host, "172.16.9.9"), Err(Error::NetworkUnreachable));
-    assert!(!host.network.is_local(ip("172.16.0.1")));
+    assert!(!host.network.is_local(ip("172.16.0.1"), None));
     assert_eq!(
         host.network.remove_address(host.now, IFACE, ip("172.16.0.1")),
         Err(Error::AddressNotAvailable)

@@ -51,7 +51,11 @@ impl Socket {
                 self.source_to(network, remote.addr, named_scope, connected, meta)?
             }
             (Some(connected), _) => Some(connected.local.addr),
-            (None, BoundAddr::One(addr)) if !addr.is_multicast() && !network.is_broadcast(addr) => Some(addr),
+            (None, BoundAddr::One(addr))
+                if !addr.is_multicast() && !network.is_broadcast(addr, self.options.device) =>
+            {
+                Some(addr)
+            }
             _ => None,
         };
         let is_group = match remote.addr {
@@ -157,7 +161,7 @@ impl Socket {
         let is_everywhere =
             matches!(remote.addr, IpAddr::V4(dst) if dst.is_multicast() || dst.is_broadcast());
         if let Some(source) = fixed.filter(|source| is_everywhere && source.is_ipv4()) {
-            meta.iface = meta.iface.or(network.interface_with(source));
+            meta.iface = meta.iface.or(network.interface_with(source, None));
         }
         if !meta.names_way() {
             let flow = self.flow_by_route(network, remote, named_scope, fixed)?;
@@ -191,7 +195,7 @@ impl Socket {
         if remote.is_ipv4() && self.options.dont_route {
             network.check_on_link(remote, iface_of(flow.scope))?;
         }
-        if remote.is_ipv4() && self.options.ip.free_bind && !network.is_local(local) {
+        if remote.is_ipv4() && self.options.ip.free_bind && !network.is_local(local, iface_of(flow.scope)) {
             return Err(Error::InvalidArgument);
         }
         Ok(())
@@ -211,7 +215,8 @@ impl Sources {
             Some(Bound { addr: BoundAddr::One(addr), .. }) => Some(addr),
             _ => None,
         };
-        let is_host = |addr: &IpAddr| !addr.is_multicast() && !network.is_broadcast(*addr);
+        let device = socket.options.device;
+        let is_host = |addr: &IpAddr| !addr.is_multicast() && !network.is_broadcast(*addr, device);
         Sources([bound.filter(is_host), connected.map(|flow| flow.local.addr)])
     }
 

@@ -173,7 +173,8 @@ impl Common {
         id: SocketId,
         remote: IpAddr,
     ) -> Result<()> {
-        if network.is_broadcast(remote) && !self.record(id)?.options.broadcast {
+        let options = &self.record(id)?.options;
+        if !options.broadcast && network.is_broadcast(remote, options.device) {
             return Err(Error::PermissionDenied);
         }
         Ok(())

@@ -58,15 +58,20 @@ impl Identifiers {
     }
 
     /// The socket that gets a message with this identifier to one of our addresses: as on Linux the
-    /// one that took the identifier last, whatever it is connected to.
+    /// one that took the identifier last, whatever it is connected to. From an interface of another
+    /// zone than zone 0 (`is_apart`) it is one that is bound to that interface.
     pub(super) fn find(
         &self,
         common: &Common,
         identifier: u16,
         local: IpAddr,
-        iface: Option<InterfaceId>,
+        (iface, is_apart): (Option<InterfaceId>, bool),
     ) -> Option<SocketId> {
-        let hears = |id: &&SocketId| common.record(**id).is_ok_and(|socket| socket.hears(local, iface));
+        let hears = |id: &&SocketId| {
+            common
+                .record(**id)
+                .is_ok_and(|socket| socket.hears(local, iface) && (!is_apart || socket.device() == iface))
+        };
         self.holders.get(&identifier)?.iter().rev().find(hears).copied()
     }
 

@@ -10,7 +10,6 @@ use crate::socket::common::Env;
 use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
-use crate::socket::scope::scope_of;
 
 /// The offset of the identifier in an echo message.
 const IDENTIFIER_AT: usize = 4;
@@ -21,10 +20,11 @@ impl ProtocolInput for EchoSockets {
         let IcmpOutcome::EchoReply = outcome else { return false };
         let &Datagram { src, dst, iface, hop_limit, traffic_class, .. } = message;
         let Some(identifier) = read_u16(message.transport(), IDENTIFIER_AT) else { return false };
-        let found = self.identifiers.find(env.common, identifier, dst, env.device_of(iface, dst));
+        let link = (env.device_of(iface, dst), message.is_apart);
+        let found = self.identifiers.find(env.common, identifier, dst, link);
         let Some(id) = found else { return false };
         let Some(socket) = env.common.records.get(id) else { return false };
-        let scope = scope_of([src, dst], iface);
+        let scope = message.scope();
         let flow = FourTuple { local: Endpoint::new(dst, identifier), remote: Endpoint::new(src, 0), scope };
         let (domain, at) = (socket.domain, env.ctx.received_at);
         let mut data = message.share_transport();
@@ -55,7 +55,8 @@ impl ProtocolInput for EchoSockets {
             return false;
         };
         let device = error.iface.and_then(|iface| env.device_of(iface, error.local));
-        let found = self.identifiers.find(env.common, identifier, error.local, device);
+        let is_apart = error.iface.is_some_and(|iface| env.network.is_apart(iface));
+        let found = self.identifiers.find(env.common, identifier, error.local, (device, is_apart));
         let Some(id) = found else { return false };
         let flow = FourTuple { remote: Endpoint::new(error.remote, 0), ..*flow };
         env.report_to_sender(id, &flow, error, error.transport.clone(), is_v4);

@@ -15,7 +15,7 @@ fn holdings() -> Holdings {
 }
 
 fn peer(number: u8) -> Peer {
-    Peer::of(IpAddr::from([10, 0, 0, number]))
+    Peer::of(IpAddr::from([10, 0, 0, number]), 0)
 }
 
 fn at(seconds: u64) -> Instant {
@@ -29,13 +29,16 @@ fn holds(bytes: usize, since: u64) -> MemoryUse {
 
 #[test]
 fn a_peer_is_an_ipv4_address_or_an_ipv6_network() {
-    let same = |one: &str, other: &str| Peer::of(one.parse().unwrap()) == Peer::of(other.parse().unwrap());
+    let [in_zone, apart] = [0, 2].map(|scope| Peer::of("10.0.0.1".parse().unwrap(), scope));
+    assert_ne!(in_zone, apart, "zones");
+    let same =
+        |one: &str, other: &str| Peer::of(one.parse().unwrap(), 0) == Peer::of(other.parse().unwrap(), 0);
     assert!(same("2001:db8:1:2::1", "2001:db8:1:2:ffff::2"));
     assert!(!same("2001:db8:1:2::1", "2001:db8:1:3::1"));
     assert!(!same("10.0.0.1", "10.0.0.2"));
     assert!(!same("fe80::1", "fe80::2"));
     let named: Vec<_> = ["2001:db8:1:2::1", "fe80::1", "10.0.0.1"]
-        .map(|addr| std::format!("{}", Peer::of(addr.parse().unwrap())))
+        .map(|addr| std::format!("{}", Peer::of(addr.parse().unwrap(), 0)))
         .into();
     assert_eq!(named, ["2001:db8:1:2::/64", "fe80::1", "10.0.0.1"]);
 }

@@ -31,6 +31,7 @@ use crate::copy_on_write::CopyOnWrite;
 use crate::error::{Error, Result};
 use crate::interface_id::InterfaceId;
 use crate::multicast::MulticastInterface;
+use crate::network::Network;
 use crate::ports::Reuse;
 use crate::socket::port_selector::PortSelector;
 use crate::tcp::{FastOpenKey, Settings};
@@ -610,16 +611,32 @@ impl SocketOptions {
             | SocketOption::PacketFanout(_)
             | SocketOption::PacketIgnoreOutgoing(_) => return Err(Error::ProtocolNotAvailable),
         }
-        self.chooses_way = self.device.is_some()
-            || self.dont_route
-            || self.ip.free_bind
-            || self.ip.unicast_interface.is_some()
-            || self.ip.unicast_interface_v6.is_some();
+        self.renew_way();
         let settings = self.to_settings();
         if *self.settings != settings {
             *self.settings = settings;
         }
         Ok(())
+    }
+
+    fn renew_way(&mut self) {
+        self.chooses_way = self.device.is_some()
+            || self.dont_route
+            || self.ip.free_bind
+            || self.ip.unicast_interface.is_some()
+            || self.ip.unicast_interface_v6.is_some();
+    }
+
+    /// Binds the socket of a connection or flow with this scope to its interface, if that is in
+    /// another zone than zone 0.
+    #[inline]
+    pub(in crate::socket) fn stay_in_zone(&mut self, network: &Network, scope: u16) {
+        if scope != 0
+            && let Some(iface) = network.apart_interface(scope)
+        {
+            self.device = Some(iface);
+            self.renew_way();
+        }
     }
 
     /// Whether the program has asked for this control data.

@@ -17,7 +17,6 @@ use crate::socket::kind::Domain;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
 use crate::socket::record::Socket;
-use crate::socket::scope::scope_of;
 
 impl ProtocolInput for RawSockets {
     #[inline]
@@ -59,7 +58,7 @@ impl RawSockets {
         let flow = FourTuple {
             local: Endpoint::new(dst, 0),
             remote: Endpoint::new(src, 0),
-            scope: scope_of([src, dst], iface),
+            scope: datagram.scope(),
         };
         let mut is_taken = false;
         for &id in self.receivers(src.is_ipv4(), protocol) {

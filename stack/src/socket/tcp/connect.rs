@@ -50,7 +50,8 @@ impl TcpSockets {
         let without_cookie = options.tcp.fast_open.without_cookie;
         let shares_port = if socket.has_port() { None } else { Some(options.reuse()) };
         let mut connection = if is_fast {
-            self.connect_fast(&mut env.ctx, &tuple, params, without_cookie)
+            let zone = env.network.zone_scope(tuple.scope);
+            self.connect_fast(&mut env.ctx, (&tuple, zone), params, without_cookie)
         } else {
             Connection::connect(&mut env.ctx, params)
         };
@@ -80,7 +81,7 @@ impl TcpSockets {
         let device = socket.options.device;
         let scope = if is_link_local(remote.addr) { scope_on(device, named)? } else { named };
         remote.addr = loopback_if_unspecified(remote.addr);
-        if remote.addr.is_multicast() || network.is_broadcast(remote.addr) {
+        if remote.addr.is_multicast() || network.is_broadcast(remote.addr, device) {
             return Err(Error::NetworkUnreachable);
         }
         let local_addr = match bound {
@@ -101,7 +102,7 @@ impl TcpSockets {
         let port = match bound {
             Some(Bound { port: port @ 1.., .. })
                 if self.find_record(env.common, &tuple_from(port)).is_none()
-                    && (network.is_local(remote.addr)
+                    && (network.is_local(remote.addr, device)
                         || share.is_none_or(|share| share.has_connection(&tuple_from(port)))) =>
             {
                 port

@@ -66,18 +66,19 @@ impl TcpSockets {
             return FastOpenAnswer::Open(None);
         }
         let Some(cookie) = &syn.options.fast_open else { return FastOpenAnswer::Nothing };
+        let zone = env.network.zone_scope(tuple.scope);
         let (local, remote) = (tuple.local.addr, tuple.remote.addr);
         let keys = match &options.tcp.fast_open.key {
             Some(keys) => **keys,
             None => self.fast_open.keys.current(&mut env.ctx),
         };
         // The cookie is sent in the kind of option that the client used.
-        let new = || keys.cookie(local, remote).in_option(cookie.is_experimental());
+        let new = || keys.cookie(local, remote, zone).in_option(cookie.is_experimental());
         if cookie.is_request() {
             env.ctx.stats.fast_open.cookie_reqd += 1;
             return FastOpenAnswer::Cookie(new());
         }
-        match keys.check(local, remote, cookie) {
+        match keys.check(local, remote, zone, cookie) {
             CookieCheck::Good => FastOpenAnswer::Open(None),
             CookieCheck::Aging => FastOpenAnswer::Open(Some(new())),
             CookieCheck::Bad => {
@@ -103,11 +104,11 @@ impl TcpSockets {
     pub(super) fn connect_fast(
         &self,
         ctx: &mut Ctx<'_>,
-        tuple: &FourTuple,
+        (tuple, zone): (&FourTuple, u16),
         params: OpenParams,
         without_cookie: bool,
     ) -> Connection {
-        let (local, remote) = (tuple.local.addr, tuple.remote.addr);
+        let (local, remote) = ((tuple.local.addr, zone), tuple.remote.addr);
         match self.fast_open.cache.first_syn(ctx.now, local, remote) {
             FirstSyn::Plain => Connection::connect(ctx, params),
             FirstSyn::Request { .. } | FirstSyn::Data(..) if without_cookie => {
@@ -130,7 +131,8 @@ impl TcpSockets {
         let Ctx { now, config, .. } = env.ctx;
         if let FastOpenEnd::Learned(update) = end {
             let Some(stream) = env.common.stream(id) else { return };
-            let (local, remote) = (stream.tuple.local.addr, stream.tuple.remote.addr);
+            let zone = env.network.zone_scope(stream.tuple.scope);
+            let (local, remote) = ((stream.tuple.local.addr, zone), stream.tuple.remote.addr);
             return self.fast_open.cache.learn(now, local, remote, update, config.tcp.fast_open_cookies);
         }
         let Some(listener) = self.fast_open.pending.remove(&id) else { return };

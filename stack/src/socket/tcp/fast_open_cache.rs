@@ -12,7 +12,10 @@ use crate::time::Instant;
 
 /// Our address and the server's: the server's cookie is valid for our address, and the path may
 /// depend on it.
-type AddressPair = (IpAddr, IpAddr);
+type AddressPair = (OwnAddr, IpAddr);
+
+/// Our address, and the scope of the connection if its zone is not zone 0 (otherwise 0).
+pub(super) type OwnAddr = (IpAddr, u16);
 
 #[derive(Debug, Default)]
 struct CacheEntry {
@@ -81,7 +84,7 @@ impl FastOpenCache {
         FastOpenCache { entries: hash_map(rng), order: VecDeque::new() }
     }
 
-    pub(super) fn first_syn(&self, now: Instant, local: IpAddr, remote: IpAddr) -> FirstSyn {
+    pub(super) fn first_syn(&self, now: Instant, local: OwnAddr, remote: IpAddr) -> FirstSyn {
         match self.entries.get(&(local, remote)) {
             Some(entry) if entry.paused_until.is_some_and(|until| now < until) => FirstSyn::Plain,
             Some(CacheEntry { cookie: Some(cookie), mss, .. }) => FirstSyn::Data(cookie.clone(), *mss),
@@ -91,7 +94,7 @@ impl FastOpenCache {
     }
 
     /// The MSS that the server announced last.
-    pub(super) fn mss(&self, local: IpAddr, remote: IpAddr) -> Option<u16> {
+    pub(super) fn mss(&self, local: OwnAddr, remote: IpAddr) -> Option<u16> {
         self.entries.get(&(local, remote))?.mss
     }
 
@@ -104,7 +107,7 @@ impl FastOpenCache {
     pub(super) fn learn(
         &mut self,
         now: Instant,
-        local: IpAddr,
+        local: OwnAddr,
         remote: IpAddr,
         update: CacheUpdate,
         limit: usize,
@@ -144,7 +147,7 @@ mod tests {
     use alloc::boxed::Box;
     use core::net::Ipv4Addr;
 
-    const US: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    const US: OwnAddr = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 0);
 
     fn server(number: u8) -> IpAddr {
         Ipv4Addr::new(10, 0, 1, number).into()
@@ -175,7 +178,8 @@ mod tests {
         assert_eq!(cache.first_syn(now, US, server(1)), REQUEST);
         let expected = FirstSyn::Data(FastOpenCookie::new([9; 8]), Some(1400));
         assert_eq!(cache.first_syn(now, US, server(4)), expected);
-        assert_eq!(cache.first_syn(now, server(1), server(4)), REQUEST, "from another address");
+        assert_eq!(cache.first_syn(now, (server(1), 0), server(4)), REQUEST, "from another address");
+        assert_eq!(cache.first_syn(now, (US.0, 7), server(4)), REQUEST, "in another zone");
         assert_eq!((cache.entries.len(), cache.order.len()), (3, 3));
     }
 

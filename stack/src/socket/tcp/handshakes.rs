@@ -161,7 +161,8 @@ impl TcpSockets {
         saved_syn: Option<Box<SavedSyn>>,
     ) -> Option<SocketId> {
         let parent = env.common.records.get(listener)?;
-        let options = parent.options.clone();
+        let mut options = parent.options.clone();
+        options.stay_in_zone(env.network, tuple.scope);
         connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
         let reuse = options.reuse();
         let stream = TcpSocket::Stream(Stream::new(connection, tuple, Some(reuse)).into());

@@ -19,7 +19,7 @@ use crate::rate_limit::Rate;
 use crate::socket::common::Env;
 use crate::socket::options::IpFields;
 use crate::socket::rare_settings::RareSettings;
-use crate::socket::scope::{iface_of, scope_of};
+use crate::socket::scope::iface_of;
 use crate::subject::Subject;
 use crate::tcp::{Flags, Header, SeqNumber, TimeWaitStep, reset_for};
 
@@ -61,7 +61,7 @@ fn admit<'a>(
     let tuple = FourTuple {
         local: Endpoint::new(datagram.dst, header.dst_port),
         remote: Endpoint::new(datagram.src, header.src_port),
-        scope: scope_of([datagram.src, datagram.dst], datagram.iface),
+        scope: datagram.scope(),
     };
     ctx.stats.tcp.in_segs += u64::from(header.segments(datagram.transport().len() - *header_len));
     Some((tuple, header, *header_len))
@@ -267,7 +267,11 @@ impl TcpSockets {
         let (tuple, reuse) = (entry.tuple(), entry.reuse());
         let is_intercepted = self.intercepts.has_syn(&tuple, header);
         let fields = IpFields { tos: entry.tos, ..IpFields::default() };
-        let offset = self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr);
+        let offset = self.isn.timestamp_offset(
+            tuple.local.addr,
+            tuple.remote.addr,
+            env.network.zone_scope(tuple.scope),
+        );
         let listener = self.listeners.find_for(&tuple, |selector, hash| {
             selector.select(hash, |program| {
                 Some(env.run_selector(program, tuple.remote.addr.is_ipv4(), &payload))

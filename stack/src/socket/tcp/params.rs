@@ -20,9 +20,10 @@ impl TcpSockets {
         options: &SocketOptions,
         tuple: &FourTuple,
     ) -> OpenParams {
+        let zone = network.zone_scope(tuple.scope);
         OpenParams {
-            isn: self.isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr()),
-            timestamp_offset: self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr),
+            isn: self.isn.isn(ctx.now, tuple.local_addr(), tuple.remote_addr(), zone),
+            timestamp_offset: self.isn.timestamp_offset(tuple.local.addr, tuple.remote.addr, zone),
             default_mss: default_mss(tuple.remote.addr),
             announced_mss: announced_mss(network, options, tuple),
             path_mss: allowed_mss(ctx, network, options, tuple),

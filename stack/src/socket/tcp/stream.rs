@@ -223,6 +223,7 @@ impl ProtocolState for TcpSocket {
         let TcpSocket::Stream(stream) = self else { return None };
         let connection = &stream.connection;
         connection.is_alive().then(|| Holding {
+            scope: stream.tuple.scope,
             peer: stream.tuple.remote.addr,
             holds_data: connection.holds_data(),
             drained: connection.drained(),

@@ -148,7 +148,7 @@ impl ProtocolCalls for UdpSockets {
             // A run whose datagrams would need fragmentation, or of which this host gets a copy, is
             // sent datagram by datagram.
             !dst.is_multicast()
-                && !network.is_broadcast(dst)
+                && !network.is_broadcast(dst, iface)
                 && packet_len(dst, usize::from(next.segment_len)) <= network.path_mtu(now, dst, iface)
                 && network.can_cut(dst, iface, SegmentKind::Udp)
         };

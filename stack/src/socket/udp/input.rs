@@ -16,7 +16,7 @@ use crate::socket::datagram_queue::ReceivedDatagram;
 use crate::socket::message::DatagramMeta;
 use crate::socket::protocol::ProtocolInput;
 use crate::socket::rare_settings::RareSettings;
-use crate::socket::scope::{scope_id, scope_of};
+use crate::socket::scope::scope_id;
 use crate::subject::Subject;
 use crate::udp::{self, UdpHeader};
 
@@ -30,8 +30,8 @@ impl UdpSockets {
             },
         };
         let scope = match datagram.cast {
-            Cast::Unicast => scope_of([datagram.src, datagram.dst], datagram.iface),
-            Cast::Broadcast | Cast::Multicast => scope_of([datagram.src, datagram.src], datagram.iface),
+            Cast::Unicast => datagram.scope(),
+            Cast::Broadcast | Cast::Multicast => datagram.group_scope(),
         };
         let mut flow = FourTuple {
             local: Endpoint::new(datagram.dst, header.dst_port),
@@ -81,7 +81,7 @@ impl UdpSockets {
             return None;
         }
         let (local, remote) = (Endpoint::new(dst, header.dst_port), Endpoint::new(src, header.src_port));
-        let mut flow = FourTuple { local, remote, scope: scope_of([src, dst], iface) };
+        let mut flow = FourTuple { local, remote, scope: datagram.scope() };
         if env.common.rare.uses(RareSettings::DEVICES) {
             self.find_device(env, &mut flow, iface);
         }

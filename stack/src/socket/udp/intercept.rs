@@ -69,7 +69,8 @@ impl UdpSockets {
         }
         let Some(parent) = env.common.records.get(interceptor) else { return Some(datagram) };
         let domain = if flow.local.addr.is_ipv4() { Domain::V4 } else { Domain::V6 };
-        let options = parent.options.clone();
+        let mut options = parent.options.clone();
+        options.stay_in_zone(env.network, flow.scope);
         let mut socket = Socket::new(domain, SocketKind::Datagram, options, Protocol::new_datagrams());
         let bytes = socket.charge();
         if env.common.account.is_full_for(bytes + len + OVERHEAD_BYTES) {

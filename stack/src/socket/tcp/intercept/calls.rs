@@ -73,6 +73,7 @@ impl TcpSockets {
                     source: pending.tuple.remote_addr(),
                     destination: pending.tuple.local_addr(),
                     iface: pending.iface,
+                    zone: env.network.zone_of(Some(pending.iface)),
                 }));
             }
         }
@@ -116,7 +117,8 @@ impl TcpSockets {
         let syn = pending.syn.header().ok_or(Error::ConnectionAborted)?;
         let tuple = pending.tuple;
         env.ctx.subject = Subject::Tcp(tuple);
-        let options = env.common.record(id)?.options.clone();
+        let mut options = env.common.record(id)?.options.clone();
+        options.stay_in_zone(env.network, tuple.scope);
         let mut params = self.open_params(&env.ctx, env.network, &options, &tuple);
         if let Some(after) = pending.isn_after
             && params.isn.before_eq(after)
