@@ -206,7 +206,7 @@ impl UnixStream {
     /// SO_PEERCRED: the credentials of the peer's owner when it called `connect` or `listen`, or
     /// made the pair.
     pub fn peer_cred(&self) -> io::Result<Credentials> {
-        Ok(self.socket.call(|stack, _, d| stack.peer_credentials(d))?.unwrap_or_default())
+        self.socket.peer_credentials()
     }
 
     /// Ends one half of the connection, or both. Threads that wait in `read` or `write` are woken.

@@ -66,6 +66,11 @@ impl Socket {
         Ok(name.unix().cloned().unwrap_or(UnixAddr::UNNAMED))
     }
 
+    /// SO_PEERCRED.
+    pub(crate) fn peer_credentials(&self) -> io::Result<Credentials> {
+        Ok(self.call(|stack, _, d| stack.peer_credentials(d))?.unwrap_or_default())
+    }
+
     pub(crate) fn peer_unix(&self) -> io::Result<UnixAddr> {
         let name = self.call(|stack, _, d| stack.peer_name(d))?;
         Ok(name.unix().cloned().unwrap_or(UnixAddr::UNNAMED))

@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::serve::Listener;
+use portolan::UnixAddr;
 
 use crate::clock::Clock;
 use crate::future::FutureWait;
 use crate::handle::Handle;
-use crate::task::{TcpListener, TcpStream};
+use crate::task::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// How long the listener pauses after an error, as axum's own does.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -71,6 +72,25 @@ impl Listener for TcpListener {
     }
 }
 
+/// The same as for the [`TcpListener`], inside one host.
+impl Listener for UnixListener {
+    type Io = UnixStream;
+    type Addr = UnixAddr;
+
+    async fn accept(&mut self) -> (UnixStream, UnixAddr) {
+        loop {
+            match UnixListener::accept(self).await {
+                Ok(accepted) => return accepted,
+                Err(error) => pause_after(&self.handle(), &error).await,
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<UnixAddr> {
+        UnixListener::local_addr(self)
+    }
+}
+
 /// Waits as long as it makes sense after an error of `accept`.
 async fn pause_after(handle: &Handle, error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -94,6 +114,20 @@ mod tests {
     use super::*;
     use crate::builder::Builder;
     use crate::device::MemoryPair;
+
+    #[test]
+    fn a_unix_listener_is_one_too() {
+        let executor = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        executor.block_on(async {
+            let (device, _other_end) = MemoryPair::new().mediums(Ip, Ip).build().unwrap();
+            let runtime = Builder::new().interface(device, ["10.0.0.1/24".parse().unwrap()]).start().unwrap();
+            let mut listener = UnixListener::bind(&runtime, "/run/http").unwrap();
+            let near = UnixStream::connect(&runtime, "/run/http").await.unwrap();
+            let (far, peer) = Listener::accept(&mut listener).await;
+            assert_eq!((peer, far.local_addr().unwrap()), (UnixAddr::UNNAMED, near.peer_addr().unwrap()));
+            assert_eq!(Listener::local_addr(&listener).unwrap(), near.peer_addr().unwrap());
+        });
+    }
 
     async fn is_ready_at_once(future: impl Future) -> bool {
         let mut future = pin!(future);

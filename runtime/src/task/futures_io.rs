@@ -9,7 +9,7 @@ use futures_io::{AsyncRead, AsyncWrite};
 use crate::task::halves::Stream;
 use crate::task::stream_polls::{end_writing, poll_write, poll_write_vectored};
 use crate::task::wait::poll_call;
-use crate::task::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, WriteHalf};
+use crate::task::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UnixStream, WriteHalf};
 
 /// `AsyncRead`, for a type with a method `socket`.
 macro_rules! async_read {
@@ -68,8 +68,10 @@ macro_rules! async_write {
 }
 
 async_read!(TcpStream);
+async_read!(UnixStream);
 async_read!(ReadHalf<'a, S>);
 async_read!(OwnedReadHalf<S>);
 async_write!(TcpStream);
+async_write!(UnixStream);
 async_write!(WriteHalf<'a, S>);
 async_write!(OwnedWriteHalf<S>);

@@ -7,7 +7,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `axum` | `axum::serve::Listener` for [`TcpListener`] |
+//! | `axum` | `axum::serve::Listener` for [`TcpListener`] and [`UnixListener`] |
 //! | `futures-core` | `futures_core::Stream` for the interceptors |
 //! | `futures-io` | `futures_io::AsyncRead` and `AsyncWrite` (version 0.3), the traits of async-std, smol and libraries without an executor |
 //! | `quinn` | `quinn::AsyncUdpSocket`, as `QuinnSocket` |
@@ -86,6 +86,9 @@ mod tokio_io;
 #[cfg(feature = "tonic")]
 mod tonic;
 mod udp_socket;
+mod unix_datagram;
+mod unix_listener;
+mod unix_stream;
 mod wait;
 
 pub use halves::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
@@ -102,3 +105,6 @@ pub use tcp_listener::TcpListener;
 pub use tcp_socket::TcpSocket;
 pub use tcp_stream::TcpStream;
 pub use udp_socket::UdpSocket;
+pub use unix_datagram::UnixDatagram;
+pub use unix_listener::UnixListener;
+pub use unix_stream::UnixStream;

@@ -23,9 +23,10 @@ macro_rules! read_calls {
                 self.socket().calls_at_once().read_vectored(bufs)
             }
 
-            /// Reads what is there and appends it to the buffer, or returns `WouldBlock`.
+            /// Reads what is there and appends it to the buffer, as much as it has room for without
+            /// growing, or returns `WouldBlock`.
             pub fn try_read_buf<B: ::bytes::BufMut>(&self, buf: &mut B) -> ::std::io::Result<usize> {
-                let slices = self.socket().calls_at_once().read_at_most(buf.remaining_mut())?;
+                let slices = self.socket().calls_at_once().read_at_most(buf.chunk_mut().len())?;
                 let len = slices.iter().map(::bytes::Bytes::len).sum();
                 slices.into_iter().for_each(|slice| buf.put(slice));
                 Ok(len)

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use portolan::UnixAddr;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::socket::Socket;
@@ -12,7 +13,9 @@ use crate::socket::stream::Slices;
 use crate::task::halves::Stream;
 use crate::task::stream_polls::{end_writing, poll_write, poll_write_vectored};
 use crate::task::wait::poll_call;
-use crate::task::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UdpSocket, WriteHalf};
+use crate::task::{
+    OwnedReadHalf, OwnedWriteHalf, ReadHalf, TcpStream, UdpSocket, UnixDatagram, UnixStream, WriteHalf,
+};
 
 /// Polls for data, which it appends to the buffer.
 fn poll_read(socket: &Socket, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -59,6 +62,24 @@ impl UdpSocket {
     ) -> Poll<io::Result<SocketAddr>> {
         let peeked = poll_call(cx, self.socket(), |calls| calls.peek_from(buf.initialize_unfilled()));
         peeked.map_ok(|(len, from)| {
+            buf.advance(len);
+            from
+        })
+    }
+}
+
+/// The functions with tokio's `ReadBuf`.
+impl UnixDatagram {
+    /// Polls for a datagram. The part that does not fit into the buffer is lost. The last task that
+    /// polled is woken.
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_recv_from(cx, buf).map_ok(|_| ())
+    }
+
+    /// Like [`poll_recv`](UnixDatagram::poll_recv). Returns the name of the sender.
+    pub fn poll_recv_from(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<UnixAddr>> {
+        let received = poll_call(cx, self.socket(), |calls| calls.recv_unix(buf.initialize_unfilled()));
+        received.map_ok(|(len, from)| {
             buf.advance(len);
             from
         })
@@ -126,8 +147,10 @@ macro_rules! async_write {
 }
 
 async_read!(TcpStream);
+async_read!(UnixStream);
 async_read!(ReadHalf<'a, S>);
 async_read!(OwnedReadHalf<S>);
 async_write!(TcpStream);
+async_write!(UnixStream);
 async_write!(WriteHalf<'a, S>);
 async_write!(OwnedWriteHalf<S>);

@@ -16,7 +16,9 @@ mod host;
 mod ours;
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// What a program saw.
@@ -28,6 +30,35 @@ pub(crate) type Case<W> = fn(W) -> Pin<Box<dyn Future<Output = Seen> + Send>>;
 /// A program that takes longer has missed a wake-up.
 const LONG: Duration = Duration::from_secs(10);
 
+/// A path for a Unix-domain socket. The file that the host makes there is removed at the end.
+struct TempPath(PathBuf);
+
+impl TempPath {
+    fn new() -> TempPath {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("portolan-tokio-{}-{number}", std::process::id());
+        TempPath(std::env::temp_dir().join(name))
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.0 == Path::new(name)
+    }
+}
+
+impl AsRef<Path> for TempPath {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempPath {
+    fn drop(&mut self) {
+        // A socket of the stack leaves no file.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 async fn run<W>(case: Case<W>, world: W) -> Seen {
     tokio::time::timeout(LONG, case(world)).await.unwrap_or_else(|_| vec!["takes too long".into()])
 }
@@ -35,12 +66,13 @@ async fn run<W>(case: Case<W>, world: W) -> Seen {
 fn compare(executor: tokio::runtime::Runtime) {
     let world = ours::World::new();
     let mut different = String::new();
-    let of_host = host::tcp::CASES.iter().chain(host::udp::CASES);
-    let all = of_host.zip(ours::tcp::CASES.iter().chain(ours::udp::CASES));
-    for ((name, host), (_, ours)) in all {
+    let of_host = [host::tcp::CASES, host::udp::CASES, host::unix::CASES].concat();
+    let of_ours = [ours::tcp::CASES, ours::udp::CASES, ours::unix::CASES].concat();
+    assert_eq!(of_host.len(), of_ours.len());
+    for ((name, host), (_, ours)) in of_host.into_iter().zip(of_ours) {
         let seen = [
-            executor.block_on(async { tokio::spawn(run(*host, host::World)).await }),
-            executor.block_on(async { tokio::spawn(run(*ours, world.clone())).await }),
+            executor.block_on(async { tokio::spawn(run(host, host::World)).await }),
+            executor.block_on(async { tokio::spawn(run(ours, world.clone())).await }),
         ];
         let [host, ours] = seen.map(|seen| seen.unwrap_or_else(|error| vec![error.to_string()]));
         if host != ours || host.is_empty() {

@@ -1,14 +1,16 @@
 //! The runtime's sockets, for the programs.
 
 pub(crate) use portolan_runtime::task::{
-    Interest, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpSocket, TcpStream, UdpSocket,
+    Interest, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpSocket, TcpStream, UdpSocket, UnixDatagram,
+    UnixListener, UnixStream,
 };
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
-use portolan::Config;
+use portolan::{Config, UnixAddr};
 use portolan_runtime::device::{MemoryDevice, memory_pair};
 use portolan_runtime::{Builder, Runtime};
 
@@ -55,6 +57,35 @@ impl World {
         let near = UdpSocket::bind(&*self.near, ([10, 0, 0, 2], 0)).await.unwrap();
         (near, UdpSocket::bind(&*self.far, ([10, 0, 0, 1], 0)).await.unwrap())
     }
+
+    pub(crate) fn unix_listen(&self, path: impl AsRef<Path>) -> io::Result<UnixListener> {
+        UnixListener::bind(&*self.far, path)
+    }
+
+    pub(crate) async fn unix_connect(&self, path: impl AsRef<Path>) -> io::Result<UnixStream> {
+        UnixStream::connect(&*self.far, path).await
+    }
+
+    pub(crate) fn unix_pair(&self) -> (UnixStream, UnixStream) {
+        UnixStream::pair(&*self.far).unwrap()
+    }
+
+    pub(crate) fn unix_bind(&self, path: impl AsRef<Path>) -> io::Result<UnixDatagram> {
+        UnixDatagram::bind(&*self.far, path)
+    }
+
+    pub(crate) fn unix_unbound(&self) -> UnixDatagram {
+        UnixDatagram::unbound(&*self.far).unwrap()
+    }
+
+    pub(crate) fn unix_datagrams(&self) -> (UnixDatagram, UnixDatagram) {
+        UnixDatagram::pair(&*self.far).unwrap()
+    }
+}
+
+/// The path of a Unix-domain socket.
+pub(crate) fn name(addr: &UnixAddr) -> Option<String> {
+    addr.as_path().map(|path| String::from_utf8_lossy(path).into_owned())
 }
 
 #[path = "tcp.rs"]
@@ -62,3 +93,6 @@ pub(crate) mod tcp;
 
 #[path = "udp.rs"]
 pub(crate) mod udp;
+
+#[path = "unix.rs"]
+pub(crate) mod unix;
