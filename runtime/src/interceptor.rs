@@ -365,6 +365,15 @@ impl PendingStream {
         self.socket().call(|stack, _, d| Ok(!stack.is_pending(d, self.pending.id)?))
     }
 
+    /// Waits until it needs no decision any more (see [`is_cancelled`](PendingStream::is_cancelled)),
+    /// at most `timeout`; without one for ever. Returns whether that is so.
+    ///
+    /// A thread can wait here while another one, with the same reference, connects to the
+    /// destination.
+    pub fn cancelled(&self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.socket().wait_cancelled(self.pending.id, timeout)
+    }
+
     /// Accepts it: answers, and waits until the connection is established, for as long as the stack
     /// repeats its answer (a minute).
     pub fn accept(self) -> io::Result<TcpStream> {

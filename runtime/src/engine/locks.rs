@@ -381,11 +381,20 @@ impl Engine {
         timeout: Duration,
         mut is_done: impl FnMut(&mut Stack) -> bool,
     ) -> io::Result<Waited> {
+        self.wait_for(timeout, |core| is_done(&mut core.stack))
+    }
+
+    /// Like [`wait_until`](Engine::wait_until), for a question to the core.
+    pub(crate) fn wait_for(
+        &self,
+        timeout: Duration,
+        mut is_done: impl FnMut(&mut EngineCore) -> bool,
+    ) -> io::Result<Waited> {
         let give_up_at = Clock::now() + timeout;
         let mut core = self.lock_core()?;
         loop {
             core.check_running()?;
-            if is_done(&mut core.stack) {
+            if is_done(&mut core) {
                 return Ok(Waited::Woken);
             }
             let left = Clock::until(give_up_at);

@@ -7,8 +7,9 @@ use portolan::{Descriptor, PendingConnection, PendingEvent, PendingId, Unreachab
 
 use crate::engine::core::EngineCore;
 use crate::engine::direction::Direction;
-use crate::engine::locks::to_io_error;
+use crate::engine::locks::{Waited, to_io_error};
 use crate::engine::task_waiters::{Task, TaskSlot};
+use crate::handle::LONG_WAIT;
 use crate::socket::calls::Calls;
 use crate::socket::{Socket, register};
 
@@ -41,6 +42,23 @@ impl Socket {
         })?;
         let (descriptor, id) = accepted.map_err(to_io_error)?;
         Ok(Socket::of(self.stacks.clone(), self.stack, descriptor, id))
+    }
+
+    /// Waits until a pending connection of this interceptor needs no decision any more, at most
+    /// `timeout`. Returns whether that is so.
+    pub(crate) fn wait_cancelled(&self, pending: PendingId, timeout: Option<Duration>) -> io::Result<bool> {
+        let d = self.descriptor;
+        let mut answer = Ok(false);
+        let mut is_over = |core: &mut EngineCore| {
+            answer = core.owner_of(d).and_then(|owner| Ok(!owner.is_pending(d, pending)?));
+            answer != Ok(false)
+        };
+        while self.engine().wait_for(timeout.unwrap_or(LONG_WAIT), &mut is_over)? == Waited::TimedOut {
+            if timeout.is_some() {
+                return Ok(false);
+            }
+        }
+        answer.map_err(to_io_error)
     }
 
     /// Whether a pending connection of this interceptor needs no decision any more. If it does, the

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -282,4 +283,35 @@ fn a_flow_that_is_rejected_is_an_error_at_its_source() {
     }
     let other = UdpSocket::bind(&client, ([10, 0, 0, 2], 0)).unwrap();
     assert_eq!(other.reject_flow(Unreachable::Port).unwrap_err().kind(), ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_thread_waits_until_a_connection_needs_no_decision() {
+    let (a, b) = MemoryPair::new().build().unwrap();
+    let mut config = config();
+    config.interception.max_pending_per_source = 1;
+    let proxy = Builder::new().config(config.clone()).interface(a, addresses(1));
+    let proxy = proxy.intercept(Interception::all()).start().unwrap();
+    let client = Builder::new().config(config).interface(b, addresses(2));
+    let client = client.gateway("10.0.0.1".parse().unwrap()).start().unwrap();
+    let connect = |port| {
+        let source = client.handle().clone();
+        thread::spawn(move || TcpStream::connect(&source, ([203, 0, 113, 7], port)))
+    };
+    let interceptor = TcpInterceptor::new(&proxy).unwrap();
+    let first = connect(443);
+    let pending = interceptor.next().unwrap();
+    assert!(!pending.cancelled(Some(Duration::from_millis(1))).unwrap());
+    let pending = Arc::new(pending);
+    let watched = pending.clone();
+    let waiting = thread::spawn(move || within_time(move || watched.cancelled(None)));
+    // A source may have one only.
+    let second = connect(444);
+    assert!(waiting.join().unwrap().unwrap());
+    let pending = Arc::into_inner(pending).unwrap();
+    assert_eq!(pending.accept().unwrap_err().kind(), ErrorKind::ConnectionAborted);
+    drop(interceptor);
+    for connecting in [first, second] {
+        assert_eq!(connecting.join().unwrap().unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
 }
