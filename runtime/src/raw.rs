@@ -44,7 +44,7 @@ use crate::socket::settings::{ip_settings, socket_settings};
 /// ```
 #[derive(Debug)]
 pub struct RawSocket {
-    socket: Arc<Socket>,
+    pub(crate) socket: Arc<Socket>,
 }
 
 impl RawSocket {

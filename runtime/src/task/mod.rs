@@ -70,6 +70,7 @@ mod interceptor;
 mod lookup_host;
 #[cfg(feature = "quinn")]
 mod quinn;
+mod raw_socket;
 mod ready;
 #[cfg(feature = "tokio")]
 mod relay;
@@ -98,6 +99,7 @@ pub use lookup_host::lookup_host;
 pub use portolan::Interest;
 #[cfg(feature = "quinn")]
 pub use quinn::QuinnSocket;
+pub use raw_socket::RawSocket;
 pub use ready::Ready;
 #[cfg(feature = "tokio")]
 pub use relay::{RelayStream, relay, relay_with};
