@@ -106,7 +106,7 @@ impl Network {
         let scoped = is_link_local(addr);
         let is_seen = |interface: &Interface| match scoped {
             true => interface.id == iface,
-            false => interface.zone == self.zone_of(Some(iface)),
+            false => self.is_beside(interface, Some(iface)),
         };
         self.interfaces.iter().any(|interface| interface.owns(addr) && is_seen(interface))
     }

@@ -62,6 +62,13 @@ impl Network {
         scope.checked_sub(1).map(InterfaceId).filter(|&iface| self.is_apart(iface))
     }
 
+    /// Whether an interface is in the zone of another (`None`: in zone 0). Out of line, as it is asked
+    /// only about interfaces that have the address in question.
+    #[inline(never)]
+    pub(super) fn is_beside(&self, interface: &Interface, via: Option<InterfaceId>) -> bool {
+        interface.zone == self.zone_of(via)
+    }
+
     /// The scope of a flow if its zone is not zone 0; otherwise 0, whatever the scope.
     #[inline]
     pub(crate) fn zone_scope(&self, scope: u16) -> u16 {
@@ -72,7 +79,7 @@ impl Network {
     /// loopback address. `via` names the zone, as in the functions below: an interface of it, or
     /// `None` for zone 0.
     pub(crate) fn is_local(&self, addr: IpAddr, via: Option<InterfaceId>) -> bool {
-        let is_own = |interface: &Interface| interface.owns(addr) && interface.zone == self.zone_of(via);
+        let is_own = |interface: &Interface| interface.owns(addr) && self.is_beside(interface, via);
         addr.is_loopback() || self.interfaces.iter().any(is_own)
     }
 
@@ -82,7 +89,7 @@ impl Network {
             return Some(InterfaceId::LOOPBACK);
         }
         let has = |interface: &&Interface| {
-            interface.address_state(addr).is_some() && interface.zone == self.zone_of(via)
+            interface.address_state(addr).is_some() && self.is_beside(interface, via)
         };
         self.interfaces.iter().find(has).map(|interface| interface.id)
     }
@@ -101,9 +108,8 @@ impl Network {
     pub(crate) fn is_broadcast(&self, addr: IpAddr, via: Option<InterfaceId>) -> bool {
         match addr {
             IpAddr::V4(addr) => {
-                let is_of = |interface: &Interface| {
-                    interface.is_broadcast(addr) && interface.zone == self.zone_of(via)
-                };
+                let is_of =
+                    |interface: &Interface| interface.is_broadcast(addr) && self.is_beside(interface, via);
                 addr.is_broadcast() || self.interfaces.iter().any(is_of)
             }
             IpAddr::V6(_) => false,
@@ -296,7 +302,7 @@ impl Network {
         let scoped = is_link_local(dst);
         let is_reached = |interface: &Interface| match scoped {
             true => iface.is_none_or(|iface| iface == interface.id),
-            false => interface.zone == self.zone_of(iface),
+            false => self.is_beside(interface, iface),
         };
         let owner = self.interfaces.iter().find(|interface| interface.owns(dst) && is_reached(interface))?;
         Some(match () {
