@@ -313,6 +313,7 @@ calls! {
 
     /// Receives data into `buf`, and returns its length. On a stream `Ok(0)` is the end of the
     /// stream. A datagram is truncated to the buffer.
+    #[inline]
     pub fn recv(&mut self, now: Instant, d: Descriptor, buf: &mut [u8]) -> Result<usize> {
         call_at(self, now, d, |kind, env, id| kind.receive(env, id, buf))
     }

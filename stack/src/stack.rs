@@ -438,7 +438,7 @@ fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds, frame: &mut Option<Transm
         // solicitation or fragments, and the loopback are emptied first: neither grows while
         // sockets have more. Forwarded frames take turns with those of sockets.
         if env.network.has_turn() {
-            *frame = env.network.poll_transmit(&mut env.ctx);
+            *frame = env.network.poll_transmit();
             return;
         }
         if env.network.has_loopback() {
@@ -453,7 +453,7 @@ fn next_transmit(env: &mut Env<'_>, kinds: &mut Kinds, frame: &mut Option<Transm
             return env.network.on_socket_sent();
         }
         if outcome == TransmitOutcome::Nothing && may_pass > 0 {
-            *frame = env.network.poll_transmit(&mut env.ctx);
+            *frame = env.network.poll_transmit();
             return;
         }
         elsewhere += 1;

@@ -289,6 +289,7 @@ impl Interface {
     }
 
     /// The size of the largest packet to an address of the same family as this one.
+    #[inline]
     pub(crate) fn mtu_for(&self, addr: IpAddr) -> usize {
         self.advertised_mtu.filter(|_| addr.is_ipv6()).map_or(self.mtu, |mtu| mtu.min(self.mtu))
     }

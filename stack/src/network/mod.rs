@@ -340,12 +340,13 @@ impl Network {
 
     /// The next frame of the network layer itself (ARP and NDP, ICMP, fragments, packets whose
     /// neighbour was found), or else a forwarded one.
-    pub(crate) fn poll_transmit(&mut self, _ctx: &mut Ctx<'_>) -> Option<Transmit> {
+    #[inline]
+    pub(crate) fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop().or_else(|| self.forwards.pop())
     }
 
     /// Counts a frame that leaves, and adds it to the trace.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn on_sent(&mut self, now: Instant, stats: &mut Stats, transmit: &Transmit) {
         stats.link.frames_out += 1;
         stats.link.bytes_out += transmit.len() as u64;
@@ -355,6 +356,7 @@ impl Network {
     }
 
     /// Whether [`Network::poll_transmit`] has a frame.
+    #[inline]
     pub(crate) fn has_transmits(&self) -> bool {
         !self.transmits.is_empty() || !self.forwards.is_empty()
     }

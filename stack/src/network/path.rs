@@ -255,6 +255,7 @@ impl Network {
         }
     }
 
+    #[inline]
     pub(super) fn offloads_of(&self, iface: InterfaceId) -> Offloads {
         self.interface(iface).map_or(Offloads::NONE, |interface| interface.offloads)
     }
@@ -332,6 +333,7 @@ impl Network {
         self.path_mtu_of(now, dst, path).mtu
     }
 
+    #[inline]
     pub(super) fn path_mtu_of(&self, now: Instant, dst: IpAddr, path: RoutingDecision) -> PathMtu {
         let link = PathMtu { mtu: self.link_mtu_of(path), needs_fragments: false };
         let RoutingDecision::Link(hop) = path else { return link };
@@ -339,6 +341,7 @@ impl Network {
         learned.map_or(link, |path| PathMtu { mtu: path.mtu.min(link.mtu), ..path })
     }
 
+    #[inline]
     pub(super) fn link_mtu_of(&self, path: RoutingDecision) -> usize {
         let RoutingDecision::Link(hop) = path else { return LOOPBACK_MTU };
         self.interface(hop.iface).map_or(IPV6_MIN_MTU, |interface| interface.mtu_for(hop.next))

@@ -106,6 +106,7 @@ impl Connection {
     }
 
     /// One slice of the receive queue without a copy; an empty one is the end of the stream.
+    #[inline(always)]
     pub(crate) fn recv_bytes(&mut self, ctx: &mut Ctx<'_>, max: usize) -> Result<Bytes> {
         let reach = self.approach_mark();
         if self.rcv.queue().is_empty() {
@@ -142,11 +143,16 @@ impl Connection {
 
     /// MSG_TRUNC: removes up to `max` bytes from the receive queue, as far as one read may go.
     pub(crate) fn discard(&mut self, ctx: &mut Ctx<'_>, max: usize) -> Result<usize> {
-        let mut discarded = self.recv_bytes(ctx, max)?.len();
+        let mut discarded = self.discard_part(ctx, max)?;
         while discarded > 0 && discarded < max && !self.is_at_mark() && !self.rcv.queue().is_empty() {
-            discarded += self.recv_bytes(ctx, max - discarded)?.len();
+            discarded += self.discard_part(ctx, max - discarded)?;
         }
         Ok(discarded)
+    }
+
+    #[inline(never)]
+    fn discard_part(&mut self, ctx: &mut Ctx<'_>, max: usize) -> Result<usize> {
+        Ok(self.recv_bytes(ctx, max)?.len())
     }
 
     /// How far the next read may go. It must not cross the urgent mark.

@@ -94,6 +94,7 @@ impl Rights {
     }
 
     /// When there is work to do.
+    #[inline]
     pub(super) fn due_at(&self, now: Instant) -> Option<Instant> {
         let has_work = !self.dropped.is_empty() || !self.garbage.is_empty();
         if has_work || self.search.phase != SearchPhase::Idle { Some(now) } else { self.search_due_at(now) }
