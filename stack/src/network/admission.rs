@@ -103,10 +103,10 @@ impl Network {
 
     /// Whether the address is ours from the point of view of this interface.
     fn is_own(&self, addr: IpAddr, iface: InterfaceId) -> bool {
-        let scoped = is_link_local(addr);
+        let (scoped, zone) = (is_link_local(addr), self.zone_of(Some(iface)));
         let is_seen = |interface: &Interface| match scoped {
             true => interface.id == iface,
-            false => self.is_beside(interface, Some(iface)),
+            false => interface.zone == zone,
         };
         self.interfaces.iter().any(|interface| interface.owns(addr) && is_seen(interface))
     }

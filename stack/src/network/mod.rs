@@ -108,6 +108,9 @@ pub(crate) struct Network {
     transmits: TransmitQueue,
     /// Forwarded frames that wait for the device.
     forwards: ForwardQueue,
+    /// Whether any interface was ever in another zone than zone 0. Most hosts have none, so that
+    /// they need not look for the zone of each packet's interface.
+    has_zones: bool,
     /// Packets from this host to itself.
     loopback: LoopbackQueue,
     /// A number that changes when the MTU of a link does.
@@ -146,6 +149,7 @@ impl Network {
             answer_shares: PeerLimit::new(rng),
             timestamp_offset: rng.next_u32(),
             transmits: TransmitQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
+            has_zones: false,
             forwards: ForwardQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             loopback: LoopbackQueue::new(ip.max_queued_frames, config.packet_queue_limit_bytes()),
             mtu_changes: 0,
@@ -196,6 +200,7 @@ impl Network {
         let cidrs: Vec<Cidr> = interface.addresses().iter().map(|address| address.cidr).collect();
         let at = self.interfaces.partition_point(|other| other.id < id);
         if config.zone.is_apart() {
+            self.has_zones = true;
             self.routes.set_apart(id);
             self.path_mtus.set_apart(id);
         }

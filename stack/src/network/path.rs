@@ -47,26 +47,25 @@ pub(super) enum Station {
 
 impl Network {
     /// The zone of an interface; for `None` and the loopback zone 0.
+    #[inline]
     pub(crate) fn zone_of(&self, iface: Option<InterfaceId>) -> Zone {
+        if !self.has_zones {
+            return Zone::DEFAULT;
+        }
         iface.and_then(|iface| self.interface(iface)).map_or(Zone::DEFAULT, |interface| interface.zone)
     }
 
     /// Whether an interface is in another zone than zone 0: what the tables know about its
     /// addresses has it in the key.
+    #[inline]
     pub(crate) fn is_apart(&self, iface: InterfaceId) -> bool {
         self.zone_of(Some(iface)).is_apart()
     }
 
     /// The interface that a flow with this scope belongs to because of its zone.
+    #[inline]
     pub(crate) fn apart_interface(&self, scope: u16) -> Option<InterfaceId> {
         scope.checked_sub(1).map(InterfaceId).filter(|&iface| self.is_apart(iface))
-    }
-
-    /// Whether an interface is in the zone of another (`None`: in zone 0). Out of line, as it is asked
-    /// only about interfaces that have the address in question.
-    #[inline(never)]
-    pub(super) fn is_beside(&self, interface: &Interface, via: Option<InterfaceId>) -> bool {
-        interface.zone == self.zone_of(via)
     }
 
     /// The scope of a flow if its zone is not zone 0; otherwise 0, whatever the scope.
@@ -79,7 +78,8 @@ impl Network {
     /// loopback address. `via` names the zone, as in the functions below: an interface of it, or
     /// `None` for zone 0.
     pub(crate) fn is_local(&self, addr: IpAddr, via: Option<InterfaceId>) -> bool {
-        let is_own = |interface: &Interface| interface.owns(addr) && self.is_beside(interface, via);
+        let zone = self.zone_of(via);
+        let is_own = |interface: &Interface| interface.owns(addr) && interface.zone == zone;
         addr.is_loopback() || self.interfaces.iter().any(is_own)
     }
 
@@ -88,9 +88,8 @@ impl Network {
         if addr.is_loopback() {
             return Some(InterfaceId::LOOPBACK);
         }
-        let has = |interface: &&Interface| {
-            interface.address_state(addr).is_some() && self.is_beside(interface, via)
-        };
+        let zone = self.zone_of(via);
+        let has = |interface: &&Interface| interface.address_state(addr).is_some() && interface.zone == zone;
         self.interfaces.iter().find(has).map(|interface| interface.id)
     }
 
@@ -105,11 +104,12 @@ impl Network {
     }
 
     /// Whether it is 255.255.255.255 or the broadcast address of one of our networks.
+    #[inline]
     pub(crate) fn is_broadcast(&self, addr: IpAddr, via: Option<InterfaceId>) -> bool {
         match addr {
             IpAddr::V4(addr) => {
-                let is_of =
-                    |interface: &Interface| interface.is_broadcast(addr) && self.is_beside(interface, via);
+                let zone = self.zone_of(via);
+                let is_of = |interface: &Interface| interface.is_broadcast(addr) && interface.zone == zone;
                 addr.is_broadcast() || self.interfaces.iter().any(is_of)
             }
             IpAddr::V6(_) => false,
@@ -300,10 +300,10 @@ impl Network {
         if dst.is_loopback() {
             return Some(InterfaceId::LOOPBACK);
         }
-        let scoped = is_link_local(dst);
+        let (scoped, zone) = (is_link_local(dst), self.zone_of(iface));
         let is_reached = |interface: &Interface| match scoped {
             true => iface.is_none_or(|iface| iface == interface.id),
-            false => self.is_beside(interface, iface),
+            false => interface.zone == zone,
         };
         let owner = self.interfaces.iter().find(|interface| interface.owns(dst) && is_reached(interface))?;
         Some(match () {

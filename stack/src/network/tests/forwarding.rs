@@ -37,7 +37,7 @@ fn builder(src: &str, dst: &str) -> PacketBuilder {
 
 /// The frames to be sent.
 fn transmits(host: &mut Host) -> Vec<Transmit> {
-    core::iter::from_fn(|| host.with(|network, ctx| network.poll_transmit(ctx))).collect()
+    core::iter::from_fn(|| host.with(|network, _| network.poll_transmit())).collect()
 }
 
 /// Checks a packet's header checksum and removes it, and lowers the hop limit by one.

@@ -166,7 +166,7 @@ impl Host {
     /// The frames to be sent.
     pub(super) fn frames(&mut self) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        while let Some(transmit) = self.with(|network, ctx| network.poll_transmit(ctx)) {
+        while let Some(transmit) = self.with(|network, _| network.poll_transmit()) {
             frames.push(transmit.to_vec());
         }
         frames

@@ -627,16 +627,22 @@ impl SocketOptions {
             || self.ip.unicast_interface_v6.is_some();
     }
 
-    /// Binds the socket of a connection or flow with this scope to its interface, if that is in
-    /// another zone than zone 0.
+    /// The options of a connection or flow with this scope: those of the socket that accepts it,
+    /// which it shares until they differ. In another zone than zone 0 it is bound to its interface.
     #[inline]
-    pub(in crate::socket) fn stay_in_zone(&mut self, network: &Network, scope: u16) {
+    pub(in crate::socket) fn inherited(
+        parent: &CopyOnWrite<Self>,
+        network: &Network,
+        scope: u16,
+    ) -> CopyOnWrite<Self> {
+        let mut options = parent.clone();
         if scope != 0
             && let Some(iface) = network.apart_interface(scope)
         {
-            self.device = Some(iface);
-            self.renew_way();
+            options.device = Some(iface);
+            options.renew_way();
         }
+        options
     }
 
     /// Whether the program has asked for this control data.

@@ -20,7 +20,7 @@ use crate::drop_reason::DropReason;
 use crate::event::Wakeup;
 use crate::id::{HandshakeId, SocketId};
 use crate::socket::common::{Env, TimerTarget};
-use crate::socket::options::IpFields;
+use crate::socket::options::{IpFields, SocketOptions};
 use crate::socket::record::{Holders, Protocol, Socket};
 use crate::socket::saved_syns::SavedSyn;
 use crate::subject::Subject;
@@ -161,8 +161,7 @@ impl TcpSockets {
         saved_syn: Option<Box<SavedSyn>>,
     ) -> Option<SocketId> {
         let parent = env.common.records.get(listener)?;
-        let mut options = parent.options.clone();
-        options.stay_in_zone(env.network, tuple.scope);
+        let options = SocketOptions::inherited(&parent.options, env.network, tuple.scope);
         connection.set_least_path_mss(least_path_mss(tuple.remote.addr));
         let reuse = options.reuse();
         let stream = TcpSocket::Stream(Stream::new(connection, tuple, Some(reuse)).into());

@@ -22,6 +22,7 @@ use crate::socket::common::{Common, Env, TimerTarget};
 use crate::socket::datagram_queue::OVERHEAD_BYTES;
 use crate::socket::interception::Unreachable;
 use crate::socket::kind::{Domain, SocketKind};
+use crate::socket::options::SocketOptions;
 use crate::socket::record::{Holders, Protocol, Socket};
 use crate::socket::scope::{Bound, iface_of};
 use crate::subject::Subject;
@@ -69,8 +70,7 @@ impl UdpSockets {
         }
         let Some(parent) = env.common.records.get(interceptor) else { return Some(datagram) };
         let domain = if flow.local.addr.is_ipv4() { Domain::V4 } else { Domain::V6 };
-        let mut options = parent.options.clone();
-        options.stay_in_zone(env.network, flow.scope);
+        let options = SocketOptions::inherited(&parent.options, env.network, flow.scope);
         let mut socket = Socket::new(domain, SocketKind::Datagram, options, Protocol::new_datagrams());
         let bytes = socket.charge();
         if env.common.account.is_full_for(bytes + len + OVERHEAD_BYTES) {

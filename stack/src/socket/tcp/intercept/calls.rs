@@ -16,6 +16,7 @@ use crate::rng::Rng;
 use crate::socket::common::{Common, Env, TimerTarget};
 use crate::socket::interception::{Cancellation, IgnoreReason, PendingConnection, PendingEvent, Rejection};
 use crate::socket::kind::{Domain, SocketKind};
+use crate::socket::options::SocketOptions;
 use crate::socket::record::{Protocol, Socket};
 use crate::socket::tcp::CONNECTION_BYTES;
 use crate::subject::Subject;
@@ -117,8 +118,8 @@ impl TcpSockets {
         let syn = pending.syn.header().ok_or(Error::ConnectionAborted)?;
         let tuple = pending.tuple;
         env.ctx.subject = Subject::Tcp(tuple);
-        let mut options = env.common.record(id)?.options.clone();
-        options.stay_in_zone(env.network, tuple.scope);
+        let parent = &env.common.record(id)?.options;
+        let options = SocketOptions::inherited(parent, env.network, tuple.scope);
         let mut params = self.open_params(&env.ctx, env.network, &options, &tuple);
         if let Some(after) = pending.isn_after
             && params.isn.before_eq(after)
