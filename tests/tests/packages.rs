@@ -10,6 +10,9 @@ use portolan_tests::sources::{files_under, read, relative, root};
 const LIBRARIES: [(&str, &str); 3] =
     [("portolan", "stack"), ("portolan-runtime", "runtime"), ("portolan-tap", "tap-driver")];
 
+/// Features that exist for the sake of a framework, which a program with such a feature has anyhow.
+const OF_FRAMEWORKS: [&str; 3] = ["axum", "quinn", "tonic"];
+
 /// Packages for command lines, logs, signals, HTTP and dates.
 const OF_COMMANDS: [&str; 9] =
     ["clap", "env_logger", "http", "httparse", "hyper", "jiff", "serde", "serde_json", "signal-hook"];
@@ -79,12 +82,24 @@ fn a_new_program_can_depend_on_the_libraries() {
     assert!(manifest.contains("features = [\"resolver\", \"tokio\"]"), "{manifest}");
 }
 
-/// The names of all packages that this one depends on.
+/// The names of all packages that this one depends on, with all of its features but those of
+/// frameworks.
 fn dependencies(package: &str) -> Vec<String> {
-    let arguments =
-        ["tree", "--package", package, "--edges", "normal,build", "--prefix", "none", "--all-features"];
-    let lines = cargo(&[&arguments[..], &["--locked"]].concat());
+    let features = features_of(package).join(",");
+    let arguments = ["tree", "--package", package, "--edges", "normal,build", "--prefix", "none"];
+    let lines = cargo(&[&arguments[..], &["--features", &features, "--locked"]].concat());
     lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+fn features_of(package: &str) -> Vec<String> {
+    let folder = LIBRARIES.into_iter().find(|(name, _)| *name == package);
+    let manifest =
+        read(&root().join(folder.map_or("tap-driver/command", |(_, folder)| folder)).join("Cargo.toml"));
+    let (_, section) = manifest.split_once("[features]\n").unwrap_or_default();
+    let lines = section.lines().take_while(|line| !line.starts_with('['));
+    let names =
+        lines.filter_map(|line| Some(line.split_once(" = ")?.0)).filter(|name| !name.starts_with('#'));
+    names.filter(|name| !OF_FRAMEWORKS.contains(name)).map(str::to_owned).collect()
 }
 
 fn cargo(arguments: &[&str]) -> String {
