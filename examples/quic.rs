@@ -58,8 +58,8 @@ async fn run() -> Result<()> {
 /// An end of QUIC connections, on a stack.
 async fn endpoint(host: &Runtime, addr: SocketAddr, config: Option<ServerConfig>) -> Result<Endpoint> {
     let socket = UdpSocket::bind(host, addr).await?;
-    // Room for what comes while the task does not run. The peer takes what does not fit as a sign of
-    // congestion.
+    // Room for what comes while the task does not run. The peer takes what does not fit as a sign
+    // of congestion.
     socket.set_option(SocketOption::ReceiveBuffer(RECEIVE_BUFFER))?;
     let socket = QuinnSocket::new(socket)?;
     // quinn's own runtime has the timers and starts the tasks; only the socket is ours.

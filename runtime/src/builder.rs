@@ -139,8 +139,8 @@ impl Builder {
         self
     }
 
-    /// Puts the interface that was added last into a zone. Interfaces of different zones may have the
-    /// same addresses, on both sides: see [`Zone`].
+    /// Puts the interface that was added last into a zone. Interfaces of different zones may have
+    /// the same addresses, on both sides: see [`Zone`].
     ///
     /// ```
     /// use portolan::{Interception, Medium};

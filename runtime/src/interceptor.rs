@@ -365,8 +365,9 @@ impl PendingStream {
         self.socket().call(|stack, _, d| Ok(!stack.is_pending(d, self.pending.id)?))
     }
 
-    /// Waits until it needs no decision any more (see [`is_cancelled`](PendingStream::is_cancelled)),
-    /// at most `timeout`; without one for ever. Returns whether that is so.
+    /// Waits until it needs no decision any more (see
+    /// [`is_cancelled`](PendingStream::is_cancelled)), at most `timeout`; without one for ever.
+    /// Returns whether that is so.
     ///
     /// A thread can wait here while another one, with the same reference, connects to the
     /// destination.

@@ -3,12 +3,15 @@
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use common::{addr, connection, pair, within_time};
 use portolan::{Credentials, Interest};
-use portolan_runtime::{Poller, TcpListener, TcpStream, UdpSocket};
+use portolan_runtime::{Poller, TcpListener, TcpStream, UdpSocket, task};
 
 /// EBADF.
 const CLOSED: Option<i32> = Some(9);
@@ -65,6 +68,36 @@ fn a_poller_takes_the_sockets_of_its_owner_and_ends_with_it() {
         thread::sleep(Duration::from_millis(20));
         drop(owner);
         assert_eq!(waiting.join().unwrap(), CLOSED);
+    });
+}
+
+/// Counts how often a task is woken.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn the_end_of_an_owner_wakes_nobody_else() {
+    within_time(|| {
+        let (a, _b) = pair();
+        let [first, second] = [(); 2].map(|()| a.handle().new_owner().unwrap());
+        let sockets = [&first, &second]
+            .map(|owner| task::UdpSocket::from_blocking(UdpSocket::bind(owner, addr(1, 0)).unwrap()));
+        let counts = [(); 2].map(|()| Arc::new(Count::default()));
+        for (socket, count) in sockets.iter().zip(&counts) {
+            let waker = Waker::from(count.clone());
+            assert!(socket.poll_recv_ready(&mut Context::from_waker(&waker)).is_pending());
+        }
+        let woken = || counts.each_ref().map(|count| count.0.load(Ordering::Relaxed));
+        drop(first);
+        assert_eq!(woken(), [1, 0]);
+        drop(second);
+        assert_eq!(woken(), [1, 1]);
     });
 }
 

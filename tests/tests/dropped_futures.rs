@@ -1,8 +1,8 @@
 //! Tasks drop futures, halves and streams at random points, and close sockets in the middle of
 //! calls: nothing that was accepted is lost, no descriptor stays open, and nothing hangs.
 //!
-//! `DROPS_SECONDS=60 cargo test -p portolan-tests --test dropped_futures -- --nocapture` goes on for
-//! a minute, with other seeds.
+//! `DROPS_SECONDS=60 cargo test -p portolan-tests --test dropped_futures -- --nocapture` goes on
+//! for a minute, with other seeds.
 
 use std::env;
 use std::time::{Duration, Instant};

@@ -16,8 +16,8 @@ use crate::task::{TcpListener, TcpStream, UnixListener, UnixStream};
 /// How long the listener pauses after an error, as axum's own does.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// With it `axum::serve` takes the listener. `axum::serve::ListenerExt::tap_io` sets options of each
-/// connection, and lets handlers extract `ConnectInfo<SocketAddr>`.
+/// With it `axum::serve` takes the listener. `axum::serve::ListenerExt::tap_io` sets options of
+/// each connection, and lets handlers extract `ConnectInfo<SocketAddr>`.
 ///
 /// ```
 /// use axum::extract::ConnectInfo;

@@ -63,8 +63,9 @@ impl Stack {
         Ok(())
     }
 
-    /// Counts a frame that [`poll_transmit`](Stack::poll_transmit) has returned, but that the caller
-    /// drops because no device takes it: [`DropReason::DeviceFull`] or [`DropReason::LinkDown`].
+    /// Counts a frame that [`poll_transmit`](Stack::poll_transmit) has returned, but that the
+    /// caller drops because no device takes it: [`DropReason::DeviceFull`] or
+    /// [`DropReason::LinkDown`].
     pub fn drop_transmit(&mut self, now: Instant, frame: &Transmit, reason: DropReason) {
         self.core.advance(now);
         let (mut env, _) = self.parts();

@@ -150,6 +150,7 @@ impl TcpSockets {
                 Due::Moved { tuple, from, to } => {
                     self.connections.replace(&tuple, Target::TimeWait(from), Target::TimeWait(to));
                 }
+                Due::Gone => {}
             }
         }
     }

@@ -88,6 +88,8 @@ pub(super) enum Due {
     Expired(TimeWaitId, TimeWaitEntry),
     /// It was prolonged, so it was moved to the back of the queue and has a new number.
     Moved { tuple: FourTuple, from: TimeWaitId, to: TimeWaitId },
+    /// Another connection has its addresses.
+    Gone,
 }
 
 /// The queue of records. All records wait equally long, so they expire in order of arrival. A
@@ -151,25 +153,23 @@ impl TimeWaits {
 
     /// Takes the first record, if its turn has come.
     pub(super) fn pop_due(&mut self, ctx: &Ctx<'_>) -> Option<Due> {
-        loop {
-            if self.deadline()? > ctx.now && !self.queue.front()?.is_gone() {
-                return None;
-            }
-            let mut entry = self.queue.pop_front()?;
-            let id = TimeWaitId(self.first);
-            self.first = self.first.wrapping_add(1);
-            if self.queue.len() < self.queue.capacity() / SHRINK_BELOW {
-                self.queue.shrink_to(self.queue.len() * 2);
-            }
-            if entry.is_gone() {
-                continue;
-            }
-            if entry.record.take_prolonged(ctx) {
-                let tuple = entry.tuple();
-                return Some(Due::Moved { tuple, from: id, to: self.insert(ctx, entry) });
-            }
-            return Some(Due::Expired(id, entry));
+        if self.deadline()? > ctx.now && !self.queue.front()?.is_gone() {
+            return None;
         }
+        let mut entry = self.queue.pop_front()?;
+        let id = TimeWaitId(self.first);
+        self.first = self.first.wrapping_add(1);
+        if self.queue.len() < self.queue.capacity() / SHRINK_BELOW {
+            self.queue.shrink_to(self.queue.len() * 2);
+        }
+        if entry.is_gone() {
+            return Some(Due::Gone);
+        }
+        if entry.record.take_prolonged(ctx) {
+            let tuple = entry.tuple();
+            return Some(Due::Moved { tuple, from: id, to: self.insert(ctx, entry) });
+        }
+        Some(Due::Expired(id, entry))
     }
 
     #[cfg(test)]
@@ -319,6 +319,7 @@ mod tests {
                         assert!(waiting.0 == from && waiting.1 <= now && waiting.2);
                         *waiting = (to, now + wait, false);
                     }
+                    Due::Gone => {}
                 }
             }
             assert!(model.values().all(|&(_, at, _)| at > now), "{step}: an end is overdue");
