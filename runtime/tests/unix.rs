@@ -50,6 +50,26 @@ fn two_owners_exchange_a_stream_in_both_directions() {
 }
 
 #[test]
+fn an_urgent_byte_overtakes_what_is_unread() {
+    within_time(|| {
+        let (host, _) = pair();
+        let (mut near, mut far) = UnixStream::pair(&host).unwrap();
+        assert_eq!(far.recv_oob().unwrap_err().kind(), ErrorKind::InvalidInput);
+        near.write_all(b"before ").unwrap();
+        assert_eq!(near.send_oob(b"now!").unwrap(), 4);
+        near.write_all(b" after").unwrap();
+        assert_eq!(far.recv_oob().unwrap(), b'!');
+        assert!(!far.at_mark().unwrap());
+        let mut data = [0; 20];
+        assert_eq!(far.read(&mut data).unwrap(), 10);
+        assert_eq!(&data[..10], b"before now");
+        assert!(far.at_mark().unwrap());
+        assert_eq!(far.read(&mut data).unwrap(), 6);
+        assert_eq!(&data[..6], b" after");
+    });
+}
+
+#[test]
 fn the_end_of_one_side_wakes_the_other() {
     within_time(|| {
         let (host, _) = pair();
