@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan::{RecvFlags, SendFlags, SocketOption, SocketOptions, TcpInfo};
+use portolan::{RecvFlags, SendFlags, SocketOption, TcpInfo};
 
 use crate::addrs::{self, ToAddrs};
 use crate::handle::Handle;
@@ -18,6 +18,7 @@ use crate::listening::Listening;
 use crate::plan::refused;
 use crate::policy::BACKLOG;
 use crate::poller::sealed::{HasSockets, SocketsOf};
+use crate::socket::settings::{socket_options, urgent_calls};
 use crate::socket::{Socket, ttl_option};
 
 pub use socket::TcpSocket;
@@ -492,11 +493,6 @@ impl TcpStream {
         }))
     }
 
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
     /// SO_BINDTODEVICE: restricts the socket to the interface with this name, or with `None` to
     /// none. To have it before the socket is bound, pass
     /// [`SocketOption::BindToDevice`] where the socket is made.
@@ -512,16 +508,6 @@ impl TcpStream {
     /// The name of the interface that the socket is bound to.
     pub fn device(&self) -> io::Result<Option<String>> {
         self.socket.device()
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
-
-    /// Returns all options.
-    pub fn options(&self) -> io::Result<SocketOptions> {
-        self.socket.options()
     }
 
     /// TCP_CORK: sends only full segments while it is set, for at most about 200 ms.
@@ -590,24 +576,6 @@ impl TcpStream {
         self.socket.calls().send_with(data, flags)
     }
 
-    /// Writes with MSG_OOB: the last byte that is taken is urgent.
-    pub fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.calls().send_with(data, SendFlags::OOB)
-    }
-
-    /// MSG_OOB: returns the byte of urgent data that the peer sent last. Never waits: `WouldBlock`
-    /// while the byte is announced and has not arrived, `InvalidInput` if there is none.
-    pub fn recv_oob(&self) -> io::Result<u8> {
-        let mut byte = [0];
-        self.socket.call(|stack, now, d| stack.recv_with(now, d, &mut byte, RecvFlags::OOB))?;
-        Ok(byte[0])
-    }
-
-    /// SIOCATMARK: whether the next byte is the urgent one. A `read` ends before it.
-    pub fn at_mark(&self) -> io::Result<bool> {
-        self.socket.call(|stack, _, d| stack.at_mark(d))
-    }
-
     /// TCP_INFO: returns round-trip times, windows, losses, rates and more.
     ///
     /// ```
@@ -629,12 +597,10 @@ impl TcpStream {
     pub fn info(&self) -> io::Result<TcpInfo> {
         self.socket.call(|stack, now, d| stack.info(now, d))
     }
-
-    /// Returns the handle of the runtime that the connection belongs to.
-    pub fn handle(&self) -> Handle {
-        self.socket.handle()
-    }
 }
+
+socket_options!(TcpStream);
+urgent_calls!(TcpStream);
 
 impl Read for &TcpStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

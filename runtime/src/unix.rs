@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan::{Credentials, RecvFlags, SendFlags, SocketKind, SocketOption, UnixAddr};
+use portolan::{Credentials, SocketKind, SocketOption, UnixAddr};
 
 use crate::handle::Handle;
 use crate::policy::BACKLOG;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
-use crate::socket::settings::socket_settings;
+use crate::socket::settings::{socket_settings, urgent_calls};
 use crate::socket::unix::path_name;
 
 /// A Unix-domain socket that accepts connections, modelled on `std::os::unix::net::UnixListener`.
@@ -230,27 +230,10 @@ impl UnixStream {
     pub fn send_bytes(&self, bytes: Bytes) -> io::Result<usize> {
         self.socket.calls().write_bytes(bytes)
     }
-
-    /// Writes with MSG_OOB: the last byte that is taken is urgent.
-    pub fn send_oob(&self, data: &[u8]) -> io::Result<usize> {
-        self.socket.calls().send_with(data, SendFlags::OOB)
-    }
-
-    /// MSG_OOB: returns the urgent byte that the peer sent last. Never waits: `InvalidInput` if there
-    /// is none.
-    pub fn recv_oob(&self) -> io::Result<u8> {
-        let mut byte = [0];
-        self.socket.call(|stack, now, d| stack.recv_with(now, d, &mut byte, RecvFlags::OOB))?;
-        Ok(byte[0])
-    }
-
-    /// SIOCATMARK: whether the next byte is the urgent one. A `read` ends before it.
-    pub fn at_mark(&self) -> io::Result<bool> {
-        self.socket.call(|stack, _, d| stack.at_mark(d))
-    }
 }
 
 socket_settings!(UnixStream);
+urgent_calls!(UnixStream);
 
 impl Read for &UnixStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

@@ -1,9 +1,67 @@
 //! The methods that sockets have in common. They only pass calls on to [`Socket`](super::Socket).
 
+/// The options of every socket, blocking or not, for a type whose field `socket` is an
+/// `Arc<Socket>`.
+macro_rules! socket_options {
+    ($type:ident) => {
+        /// Options that every socket has.
+        impl $type {
+            /// Takes the pending error (SO_ERROR).
+            pub fn take_error(&self) -> ::std::io::Result<Option<::std::io::Error>> {
+                self.socket.take_error()
+            }
+
+            /// Sets any option.
+            pub fn set_option(&self, option: ::portolan::SocketOption) -> ::std::io::Result<()> {
+                self.socket.set_option(option)
+            }
+
+            /// Returns all options.
+            pub fn options(&self) -> ::std::io::Result<::portolan::SocketOptions> {
+                self.socket.options()
+            }
+
+            /// Returns the handle of the runtime that the socket belongs to.
+            pub fn handle(&self) -> $crate::Handle {
+                self.socket.handle()
+            }
+        }
+    };
+}
+
+/// Urgent data, for a type as in [`socket_options`].
+macro_rules! urgent_calls {
+    ($type:ident) => {
+        /// Urgent data.
+        impl $type {
+            /// Writes with MSG_OOB: the last byte that is taken is urgent.
+            pub fn send_oob(&self, data: &[u8]) -> ::std::io::Result<usize> {
+                self.socket.calls().send_with(data, ::portolan::SendFlags::OOB)
+            }
+
+            /// MSG_OOB: returns the urgent byte that the peer sent last. Never waits: `WouldBlock`
+            /// while the byte is announced and has not arrived, `InvalidInput` if there is none.
+            pub fn recv_oob(&self) -> ::std::io::Result<u8> {
+                let mut byte = [0];
+                let oob = ::portolan::RecvFlags::OOB;
+                self.socket.call(|stack, now, d| stack.recv_with(now, d, &mut byte, oob))?;
+                Ok(byte[0])
+            }
+
+            /// SIOCATMARK: whether the next byte is the urgent one. A `read` ends before it.
+            pub fn at_mark(&self) -> ::std::io::Result<bool> {
+                self.socket.call(|stack, _, d| stack.at_mark(d))
+            }
+        }
+    };
+}
+
 /// The settings of every blocking socket, for a type whose field `socket` is an `Arc<Socket>`.
 /// Other fields are named after the type.
 macro_rules! socket_settings {
     ($type:ident $(, $field:ident)*) => {
+        $crate::socket::settings::socket_options!($type);
+
         /// Settings that every socket has. All clones share them.
         impl $type {
             /// Returns another handle to the same socket.
@@ -39,21 +97,6 @@ macro_rules! socket_settings {
                 Ok(())
             }
 
-            /// Takes the pending error (SO_ERROR).
-            pub fn take_error(&self) -> ::std::io::Result<Option<::std::io::Error>> {
-                self.socket.take_error()
-            }
-
-            /// Sets any option.
-            pub fn set_option(&self, option: ::portolan::SocketOption) -> ::std::io::Result<()> {
-                self.socket.set_option(option)
-            }
-
-            /// Returns all options.
-            pub fn options(&self) -> ::std::io::Result<::portolan::SocketOptions> {
-                self.socket.options()
-            }
-
             /// SO_ATTACH_FILTER: receives only what this program chooses.
             pub fn attach_filter(&self, filter: ::portolan::bpf::Filter) -> ::std::io::Result<()> {
                 self.socket.call(|owner, _, d| owner.attach_filter(d, filter))
@@ -62,11 +105,6 @@ macro_rules! socket_settings {
             /// SO_DETACH_FILTER.
             pub fn detach_filter(&self) -> ::std::io::Result<()> {
                 self.socket.call(|owner, _, d| owner.detach_filter(d))
-            }
-
-            /// Returns the handle of the runtime that the socket belongs to.
-            pub fn handle(&self) -> $crate::Handle {
-                self.socket.handle()
             }
         }
     };
@@ -269,4 +307,4 @@ macro_rules! tcp_socket_settings {
     };
 }
 
-pub(crate) use {ip_settings, socket_settings, tcp_socket_settings};
+pub(crate) use {ip_settings, socket_options, socket_settings, tcp_socket_settings, urgent_calls};

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use portolan::{DatagramMeta, Domain, IcmpFilter, SendMeta, SocketOption, SocketOptions};
+use portolan::{DatagramMeta, Domain, IcmpFilter, SendMeta, SocketOption};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
-use crate::socket::settings::ip_settings;
+use crate::socket::settings::{ip_settings, socket_options};
 use crate::task::ready::readiness_calls;
 use crate::task::wait::{call, poll_call};
 
@@ -157,28 +157,9 @@ impl RawSocket {
     pub fn set_icmp_filter(&self, filter: IcmpFilter) -> io::Result<()> {
         self.socket.set_option(SocketOption::IcmpFilter(filter))
     }
-
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
-
-    /// Returns all options.
-    pub fn options(&self) -> io::Result<SocketOptions> {
-        self.socket.options()
-    }
-
-    /// Returns the handle of the runtime that the socket belongs to.
-    pub fn handle(&self) -> Handle {
-        self.socket.handle()
-    }
 }
 
+socket_options!(RawSocket);
 readiness_calls!(RawSocket);
 ip_settings!(RawSocket);
 

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan::{SocketKind, SocketOption, SocketOptions, TcpInfo};
+use portolan::{SocketKind, SocketOption, TcpInfo};
 
 use crate::addrs::ToAddrs;
 use crate::addrs::sealed::Addrs;
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
+use crate::socket::settings::socket_options;
 use crate::socket::{Connecting, Socket, domain_of};
 use crate::task::ready::readiness_calls;
 use crate::task::stream_calls::{read_calls, write_calls};
@@ -119,11 +120,6 @@ impl TcpStream {
         self.socket.peer_addr()
     }
 
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
     /// TCP_NODELAY.
     pub fn nodelay(&self) -> io::Result<bool> {
         Ok(self.socket.options()?.tcp.nodelay)
@@ -167,27 +163,13 @@ impl TcpStream {
         self.socket.set_ttl(ttl)
     }
 
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
-
-    /// Returns all options.
-    pub fn options(&self) -> io::Result<SocketOptions> {
-        self.socket.options()
-    }
-
     /// TCP_INFO: returns round-trip times, windows, losses, rates and more.
     pub fn info(&self) -> io::Result<TcpInfo> {
         self.socket.call(|stack, now, d| stack.info(now, d))
     }
-
-    /// Returns the handle of the runtime that the connection belongs to.
-    pub fn handle(&self) -> Handle {
-        self.socket.handle()
-    }
 }
 
+socket_options!(TcpStream);
 readiness_calls!(TcpStream);
 read_calls!(TcpStream);
 write_calls!(TcpStream);

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use portolan::{DatagramMeta, SendMeta, SocketOption, SocketOptions, Unreachable};
+use portolan::{DatagramMeta, SendMeta, Unreachable};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
 use crate::socket::pending::unreachable_for;
-use crate::socket::settings::ip_settings;
+use crate::socket::settings::{ip_settings, socket_options};
 use crate::task::ready::readiness_calls;
 use crate::task::wait::{call, poll_call};
 
@@ -193,28 +193,9 @@ impl UdpSocket {
     pub fn reject_flow_because(&self, error: &io::Error) -> io::Result<()> {
         unreachable_for(error).map_or(Ok(()), |what| self.reject_flow(what))
     }
-
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
-
-    /// Returns all options.
-    pub fn options(&self) -> io::Result<SocketOptions> {
-        self.socket.options()
-    }
-
-    /// Returns the handle of the runtime that the socket belongs to.
-    pub fn handle(&self) -> Handle {
-        self.socket.handle()
-    }
 }
 
+socket_options!(UdpSocket);
 readiness_calls!(UdpSocket);
 ip_settings!(UdpSocket);
 

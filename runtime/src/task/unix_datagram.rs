@@ -6,11 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use portolan::{SocketOption, SocketOptions, UnixAddr};
+use portolan::UnixAddr;
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
+use crate::socket::settings::socket_options;
 use crate::socket::unix::path_name;
 use crate::task::ready::readiness_calls;
 use crate::task::wait::{call, poll_call};
@@ -184,28 +185,9 @@ impl UnixDatagram {
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.socket.shutdown(how)
     }
-
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
-
-    /// Returns all options.
-    pub fn options(&self) -> io::Result<SocketOptions> {
-        self.socket.options()
-    }
-
-    /// Returns the handle of the runtime that the socket belongs to.
-    pub fn handle(&self) -> Handle {
-        self.socket.handle()
-    }
 }
 
+socket_options!(UnixDatagram);
 readiness_calls!(UnixDatagram);
 
 impl HasSockets for UnixDatagram {

@@ -4,11 +4,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use portolan::{Credentials, SocketKind, SocketOption, SocketOptions, UnixAddr};
+use portolan::{Credentials, SocketKind, UnixAddr};
 
 use crate::handle::Handle;
 use crate::poller::sealed::{HasSockets, SocketsOf};
 use crate::socket::Socket;
+use crate::socket::settings::socket_options;
 use crate::socket::unix::path_name;
 use crate::task::halves::{Shared, Stream};
 use crate::task::ready::readiness_calls;
@@ -114,28 +115,9 @@ impl UnixStream {
     pub fn peer_cred(&self) -> io::Result<Credentials> {
         self.socket.peer_credentials()
     }
-
-    /// Takes the pending error (SO_ERROR).
-    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.socket.take_error()
-    }
-
-    /// Sets any option.
-    pub fn set_option(&self, option: SocketOption) -> io::Result<()> {
-        self.socket.set_option(option)
-    }
-
-    /// Returns all options.
-    pub fn options(&self) -> io::Result<SocketOptions> {
-        self.socket.options()
-    }
-
-    /// Returns the handle of the runtime that the connection belongs to.
-    pub fn handle(&self) -> Handle {
-        self.socket.handle()
-    }
 }
 
+socket_options!(UnixStream);
 readiness_calls!(UnixStream);
 read_calls!(UnixStream);
 write_calls!(UnixStream);

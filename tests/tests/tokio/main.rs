@@ -15,11 +15,15 @@ macro_rules! cases {
 mod host;
 mod ours;
 
+use std::fmt::Debug;
 use std::future::Future;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use tokio::time::timeout;
 
 /// What a program saw.
 pub(crate) type Seen = Vec<String>;
@@ -29,6 +33,22 @@ pub(crate) type Case<W> = fn(W) -> Pin<Box<dyn Future<Output = Seen> + Send>>;
 
 /// A program that takes longer has missed a wake-up.
 const LONG: Duration = Duration::from_secs(10);
+
+/// How long a program waits to see that something does not happen.
+const SHORT: Duration = Duration::from_millis(30);
+
+/// A result without what is specific to a system.
+fn outcome<T: Debug>(result: io::Result<T>) -> String {
+    match result {
+        Ok(value) => format!("{value:?}"),
+        Err(error) => format!("{:?}", error.kind()),
+    }
+}
+
+/// Whether a future is still waiting after a short time.
+async fn waits(future: impl Future) -> bool {
+    timeout(SHORT, future).await.is_err()
+}
 
 /// A path for a Unix-domain socket. The file that the host makes there is removed at the end.
 struct TempPath(PathBuf);

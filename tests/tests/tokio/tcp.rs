@@ -1,8 +1,7 @@
 //! Programs with TCP sockets.
 
-use std::fmt::Debug;
 use std::future::{Future, poll_fn};
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -14,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufRea
 use tokio::time::timeout;
 
 use super::{Interest, OwnedReadHalf, OwnedWriteHalf, TcpListener, TcpStream, World};
-use crate::Seen;
+use crate::{SHORT, Seen, outcome, waits};
 
 cases![
     echo,
@@ -66,17 +65,6 @@ cases![
     select_drops_the_slower,
 ];
 
-/// How long a program waits to see that something does not happen.
-const SHORT: Duration = Duration::from_millis(30);
-
-/// A result without what is specific to a system.
-fn outcome<T: Debug>(result: io::Result<T>) -> String {
-    match result {
-        Ok(value) => format!("{value:?}"),
-        Err(error) => format!("{:?}", error.kind()),
-    }
-}
-
 fn seen(things: impl IntoIterator<Item = impl ToString>) -> Seen {
     things.into_iter().map(|thing| thing.to_string()).collect()
 }
@@ -86,11 +74,6 @@ async fn pair(world: &World) -> (TcpStream, TcpStream) {
     let near = world.connect(listener.local_addr().unwrap()).await.unwrap();
     let (far, _) = listener.accept().await.unwrap();
     (near, far)
-}
-
-/// Whether a future is still waiting after a short time.
-async fn waits(future: impl Future) -> bool {
-    timeout(SHORT, future).await.is_err()
 }
 
 /// Writes until there is no room. Returns how many bytes were taken.

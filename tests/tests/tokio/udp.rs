@@ -1,16 +1,14 @@
 //! Programs with UDP sockets.
 
-use std::fmt::Debug;
-use std::future::{Future, poll_fn};
-use std::io::{self, ErrorKind};
+use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
-use tokio::time::timeout;
 
 use super::{Interest, UdpSocket, World};
-use crate::Seen;
+use crate::{SHORT, Seen, outcome, waits};
 
 cases![
     a_question_and_an_answer,
@@ -29,19 +27,6 @@ cases![
     a_fresh_socket_is_writable,
     settings,
 ];
-
-const SHORT: Duration = Duration::from_millis(30);
-
-fn outcome<T: Debug>(result: io::Result<T>) -> String {
-    match result {
-        Ok(value) => format!("{value:?}"),
-        Err(error) => format!("{:?}", error.kind()),
-    }
-}
-
-async fn waits(future: impl Future) -> bool {
-    timeout(SHORT, future).await.is_err()
-}
 
 fn addr(socket: &UdpSocket) -> std::net::SocketAddr {
     socket.local_addr().unwrap()

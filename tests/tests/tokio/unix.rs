@@ -1,16 +1,13 @@
 //! Programs with Unix-domain sockets.
 
-use std::fmt::Debug;
-use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::future::poll_fn;
+use std::io::IoSlice;
 use std::net::Shutdown;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
 
 use super::{Interest, UnixStream, World, name};
-use crate::{Seen, TempPath};
+use crate::{Seen, TempPath, outcome, waits};
 
 cases![
     unix_echo,
@@ -38,19 +35,6 @@ cases![
     the_end_of_receiving,
     datagrams_by_poll,
 ];
-
-const SHORT: Duration = Duration::from_millis(30);
-
-fn outcome<T: Debug>(result: io::Result<T>) -> String {
-    match result {
-        Ok(value) => format!("{value:?}"),
-        Err(error) => format!("{:?}", error.kind()),
-    }
-}
-
-async fn waits(future: impl Future) -> bool {
-    timeout(SHORT, future).await.is_err()
-}
 
 async fn text(stream: &mut UnixStream) -> String {
     let mut text = String::new();
